@@ -1,0 +1,84 @@
+/** One row of a workflow. `undo` tolerates not started, half done and done twice; absent when there is nothing to undo. */
+export interface Step {
+  readonly name: string;
+  readonly run: () => Promise<void>;
+  readonly undo?: () => Promise<void>;
+}
+
+export interface SagaHooks {
+  /** Runs the unwind where a cancellation cannot reach it. */
+  readonly shield: (unwind: () => Promise<void>) => Promise<void>;
+  /** Told of every step as it begins, ends, is undone or is stuck. */
+  readonly onStep: (name: string, state: StepState, error?: unknown) => void;
+}
+
+export type StepState = 'running' | 'done' | 'failed' | 'undoing' | 'undone' | 'stuck';
+
+/**
+ * Runs `steps` in order; on failure undoes newest first and throws the failure. The failed step is undone too, since
+ * a timed-out activity may have acted. A failed undo is told to `onStep` as stuck and never stops the rest.
+ */
+export async function runSteps(steps: readonly Step[], { shield, onStep }: SagaHooks): Promise<void> {
+  const started: Step[] = [];
+  try {
+    for (const step of steps) {
+      started.unshift(step); // Newest first: the order the unwind needs.
+      onStep(step.name, 'running');
+      await step.run();
+      onStep(step.name, 'done');
+    }
+  } catch (failure) {
+    onStep(started[0]!.name, 'failed', failure);
+    await shield(() => unwind(started, onStep));
+    throw failure;
+  }
+}
+
+async function unwind(newestFirst: readonly Step[], onStep: SagaHooks['onStep']): Promise<void> {
+  for (const { name, undo } of newestFirst) {
+    if (!undo) continue;
+    onStep(name, 'undoing');
+    try {
+      await undo();
+      onStep(name, 'undone');
+    } catch (error) {
+      onStep(name, 'stuck', error);
+    }
+  }
+}
+
+/**
+ * Runs every step although some fail (an operation that only goes forward); returns the failures by step name.
+ * `proceed` is asked before each step and ends the walk when it says no.
+ */
+export async function runForward(
+  steps: readonly Step[],
+  { onStep, proceed }: Pick<SagaHooks, 'onStep'> & { readonly proceed: () => boolean },
+): Promise<ReadonlyMap<string, unknown>> {
+  const failures = new Map<string, unknown>();
+  for (const { name, run } of steps) {
+    if (!proceed()) break;
+    onStep(name, 'running');
+    try {
+      await run();
+      onStep(name, 'done');
+    } catch (error) {
+      failures.set(name, error);
+      onStep(name, 'stuck', error);
+    }
+  }
+  return failures;
+}
+
+/** Runs `task` for every item, at most `limit` at a time; waits for all before it throws the first failure. */
+export async function each<T>(items: readonly T[], limit: number, task: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  const failures: unknown[] = [];
+  const lane = async () => {
+    for (let item = queue.shift(); item !== undefined && failures.length === 0; item = queue.shift()) {
+      await task(item).catch((error: unknown) => failures.push(error));
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  if (failures.length > 0) throw failures[0];
+}
