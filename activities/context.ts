@@ -1,0 +1,16 @@
+import { Context } from '@temporalio/activity';
+
+/** The Temporal context of the running activity; undefined where an activity is called directly, as tests do. */
+function current(): Context | undefined {
+  try {
+    return Context.current();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Aborts when the activity is cancelled, times out or its Temporal worker stops. */
+export const signal = (): AbortSignal => current()?.cancellationSignal ?? new AbortController().signal;
+
+/** Tells Temporal that the activity is alive, and `details` to whoever looks at it in the UI. */
+export const heartbeat = (details?: unknown): void => current()?.heartbeat(details);
