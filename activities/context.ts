@@ -9,8 +9,16 @@ function current(): Context | undefined {
   }
 }
 
+/** What the activity last told, so that a beat without news does not wipe it out in the UI. */
+const news = new WeakMap<Context, unknown>();
+
 /** Aborts when the activity is cancelled, times out or its Temporal worker stops. */
 export const signal = (): AbortSignal => current()?.cancellationSignal ?? new AbortController().signal;
 
 /** Tells Temporal that the activity is alive, and `details` to whoever looks at it in the UI. */
-export const heartbeat = (details?: unknown): void => current()?.heartbeat(details);
+export function heartbeat(details?: unknown): void {
+  const context = current();
+  if (!context) return;
+  if (details !== undefined) news.set(context, details);
+  context.heartbeat(news.get(context));
+}

@@ -22,7 +22,9 @@ type Activity = (...args: never[]) => Promise<unknown>;
  */
 export function forTemporal<T extends Record<string, Activity>>(activities: T, redact: (text: string) => string): T {
   const clean = (text: string) => truncate(redact(text));
-  return Object.fromEntries(Object.entries(activities).map(([name, activity]) => [name, wrapped(activity, clean)])) as T;
+  return Object.fromEntries(
+    Object.entries(activities).map(([name, activity]) => [name, wrapped(activity, clean)]),
+  ) as T;
 }
 
 function wrapped(activity: Activity, clean: (text: string) => string): Activity {
@@ -49,7 +51,7 @@ export function failureOf(error: unknown, clean: (text: string) => string): Erro
       message: clean(message),
       type: 'INTERNAL',
       nonRetryable: true,
-      details: [{ remedy: 'This is a fault in Tandem: please report it with `tandem bundle`.' } satisfies FailureDetails],
+      details: [{ remedy: 'This is a fault in Tandem: please report it, with this message.' } satisfies FailureDetails],
     });
   }
   const details: FailureDetails = {

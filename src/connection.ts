@@ -1,0 +1,94 @@
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { DeployError } from './errors.ts';
+import { payloadCodec } from './codec.ts';
+
+/** Where the local stack keeps its state, on this machine. */
+export const localDir = (): string => join(homedir(), '.tandem', 'local');
+export const localStateFile = (): string => join(localDir(), 'state.json');
+
+/** What `tandem local up` leaves for the other verbs. */
+export interface LocalState {
+  readonly temporal: { readonly address: string; readonly namespace: string; readonly uiUrl: string };
+  /** Processes in the order in which they were started: name, pid and start time, since a pid alone may be reused. */
+  readonly processes: readonly {
+    readonly name: string;
+    readonly pid: number;
+    readonly startTime: string;
+    readonly log: string;
+  }[];
+}
+
+/** Reads the state file; undefined when no local stack was brought up. */
+export function readLocalState(): LocalState | undefined {
+  try {
+    return JSON.parse(readFileSync(localStateFile(), 'utf8')) as LocalState;
+  } catch {
+    return undefined;
+  }
+}
+
+export interface ConnectionSettings {
+  readonly connectionOptions: ReturnType<typeof loadClientConnectConfig>['connectionOptions'];
+  readonly namespace: string;
+  /** For messages: the address and where it came from. */
+  readonly origin: string;
+  readonly uiUrl?: string;
+}
+
+export const dataConverter = { payloadCodecs: [payloadCodec] };
+
+/**
+ * The Temporal server to talk to: `TEMPORAL_*` or temporal.toml where they name an address, else the running local
+ * stack, else localhost:7233. Errors: USAGE when temporal.toml cannot be read.
+ */
+export function connectionSettings(): ConnectionSettings {
+  let config: ReturnType<typeof loadClientConnectConfig>;
+  try {
+    config = loadClientConnectConfig();
+  } catch (cause) {
+    throw new DeployError({
+      code: 'USAGE',
+      message: `the Temporal configuration cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`,
+      remedy: 'Mend TEMPORAL_* or temporal.toml (`temporal config list` shows it).',
+      retryable: false,
+      cause,
+    });
+  }
+  const { connectionOptions, namespace } = config;
+  if (connectionOptions.address) {
+    return {
+      connectionOptions,
+      namespace: namespace ?? 'default',
+      origin: `${connectionOptions.address} (TEMPORAL_* or temporal.toml)`,
+    };
+  }
+  const local = readLocalState();
+  if (local) {
+    const { address, namespace: localNamespace, uiUrl } = local.temporal;
+    return {
+      connectionOptions: { ...connectionOptions, address },
+      namespace: localNamespace,
+      origin: `${address} (the local stack)`,
+      uiUrl,
+    };
+  }
+  const address = 'localhost:7233';
+  return {
+    connectionOptions: { ...connectionOptions, address },
+    namespace: namespace ?? 'default',
+    origin: `${address} (the default)`,
+  };
+}
+
+/** The failure of every verb that finds no server. */
+export const temporalUnreachable = (origin: string, cause?: unknown): DeployError =>
+  new DeployError({
+    code: 'TEMPORAL_UNREACHABLE',
+    message: `the Temporal server at ${origin} does not answer`,
+    remedy: 'Start the local stack with `tandem local up`, or set TEMPORAL_ADDRESS to your server.',
+    retryable: true,
+    cause,
+  });

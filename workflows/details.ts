@@ -1,0 +1,42 @@
+import type { OperationProgress, StepProgress } from './messages.ts';
+
+const MARKS: Record<StepProgress['state'], string> = {
+  waiting: '·',
+  running: '▶',
+  done: '✓',
+  failed: '✗',
+  undoing: '↶',
+  undone: '↶ undone',
+  stuck: '✗ stuck',
+};
+
+/** Findings shown at most; the rest is counted. */
+const FINDINGS_SHOWN = 20;
+
+/** An operation's progress as the Temporal UI shows it: Markdown. */
+export function describeProgress(progress: OperationProgress): string {
+  const worth = progress.findings.filter(({ verdict }) => verdict !== 'pass');
+  return [
+    `**${progress.operation} ${progress.cluster}** deployment ${progress.deployment} by ${progress.actor}: **${progress.outcome}**`,
+    ['| step | state | parts |', '|---|---|---|', ...progress.steps.map(stepRow)].join('\n'),
+    ...(progress.failed
+      ? [
+          `**${progress.failed.code}** at ${progress.failed.step} ${progress.failed.host}: ${progress.failed.message}\n\nRemedy: ${progress.failed.remedy}`,
+        ]
+      : []),
+    ...(progress.leftBehind.length > 0
+      ? [['Left behind:', ...progress.leftBehind.map((left) => `- ${left}`)].join('\n')]
+      : []),
+    ...progress.warnings.map((warning) => `Warning: ${warning}`),
+    ...(progress.findings.length > 0 ? [`${progress.findings.length} findings, ${worth.length} not passed.`] : []),
+    ...worth
+      .slice(0, FINDINGS_SHOWN)
+      .map(
+        ({ check, host, peer, verdict, evidence }) =>
+          `- ${verdict} ${check} ${host}${peer ? ` → ${peer}` : ''}: ${evidence}`,
+      ),
+  ].join('\n\n');
+}
+
+const stepRow = ({ name, state, done, of }: StepProgress): string =>
+  `| ${name} | ${MARKS[state]} | ${of > 0 ? `${done}/${of}` : ''} |`;

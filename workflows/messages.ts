@@ -1,0 +1,194 @@
+import { defineQuery, defineUpdate } from '@temporalio/workflow';
+import type { Finding } from '../src/checks/check.ts';
+import type { HostRef } from '../src/plan/types.ts';
+import type { StepState } from '../src/saga/saga.ts';
+import type { ClusterSpec } from '../src/spec/schema.ts';
+
+/** Names and types that workflows and their clients share. */
+
+export const WORKFLOW_QUEUE = 'tandem';
+export const activityQueue = (site: string): string => `tandem-${site}`;
+export const clusterWorkflowId = (cluster: string): string => `cluster/${cluster}`;
+
+export type Operation = 'deploy' | 'scale' | 'upgrade' | 'rollback' | 'repair' | 'destroy';
+export type Outcome =
+  | 'running'
+  | 'succeeded'
+  | 'unchanged'
+  | 'rolled-back'
+  | 'cancelled'
+  | 'superseded'
+  | 'frozen'
+  | 'skipped'
+  | 'stuck';
+export type ClusterState = 'none' | 'deploying' | 'serving' | 'degraded' | 'stopped' | 'stuck';
+
+/** What a person or a Schedule asks of a cluster. */
+export interface OperationRequest {
+  readonly operation: Operation;
+  /** What the cluster is to be; of destroy only needed where the entity has no record. */
+  readonly spec?: ClusterSpec;
+  readonly specDigest?: string;
+  readonly actor: string;
+  readonly reason?: string;
+  /** ISO 8601. Delivered later than this, the request is refused. */
+  readonly notAfter: string;
+  /** Where the spec came from, for the audit: path, commit, ticket. */
+  readonly memo?: Readonly<Record<string, string>>;
+  /** destroy: also remove weights that no lease on the host uses. */
+  readonly purge?: boolean;
+}
+
+export interface Admitted {
+  readonly deployment: number;
+  readonly workflowId: string;
+}
+
+/** Asks the cluster entity for an operation; completes as soon as it is admitted. Refused: OPERATION_RUNNING, OPERATION_LATE, CLUSTER_UNKNOWN. */
+export const operate = defineUpdate<Admitted, [OperationRequest]>('operate');
+
+/** Asks the running operation to end: it unwinds what it did. Refused when none runs. */
+export const cancelOperation = defineUpdate<Admitted, [{ readonly actor: string; readonly reason?: string }]>('cancel');
+
+export const clusterRecord = defineQuery<ClusterRecord>('record');
+export const operationProgress = defineQuery<OperationProgress>('progress');
+
+/** Why an operation ended as it did. */
+export interface Failed {
+  readonly step: string;
+  readonly host: string;
+  readonly code: string;
+  readonly message: string;
+  readonly evidence: string;
+  readonly remedy: string;
+}
+
+export interface DeploymentRecord {
+  readonly deployment: number;
+  readonly operation: Operation;
+  readonly actor: string;
+  readonly reason: string;
+  readonly startedAt: string;
+  readonly finishedAt?: string;
+  readonly outcome: Outcome;
+  readonly specDigest: string;
+  readonly workflowId: string;
+  readonly failed?: Failed;
+  readonly leftBehind: readonly string[];
+  readonly measured?: Measured;
+}
+
+/** What acceptance measured through the router, in milliseconds and tokens per second. */
+export interface Measured {
+  readonly requests: number;
+  readonly ttftMs: Percentiles;
+  readonly itlMs: Percentiles;
+  readonly tokensPerSecond: number;
+}
+
+export interface Percentiles {
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+}
+
+/** What serves, as the last operation left it. */
+export interface Serving {
+  readonly deployment: number;
+  readonly site: string;
+  readonly model: string;
+  readonly kvGeneration: string;
+  readonly specDigest: string;
+  readonly engines: readonly ServingEngine[];
+  readonly router: ServingRouter;
+  /** How to reach every host that holds a part of it. */
+  readonly hosts: readonly HostRef[];
+}
+
+export interface ServingEngine {
+  readonly name: string;
+  readonly role: 'prefill' | 'decode';
+  readonly hosts: readonly string[];
+  readonly url: string;
+  readonly digest: string;
+  readonly runtime: 'docker' | 'process';
+}
+
+export interface ServingRouter {
+  readonly url: string;
+  /** Absent for an external router. */
+  readonly name?: string;
+  readonly host?: string;
+  readonly runtime?: 'docker' | 'process';
+}
+
+export interface ClusterRecord {
+  readonly cluster: string;
+  readonly installation: string;
+  readonly state: ClusterState;
+  readonly running: {
+    readonly operation: Operation;
+    readonly deployment: number;
+    readonly by: string;
+    readonly since: string;
+    readonly workflowId: string;
+  } | null;
+  readonly serving: Serving | null;
+  /** Oldest first. */
+  readonly deployments: readonly DeploymentRecord[];
+  /** Distinct spec bodies by digest; the oldest are dropped beyond 1 MiB. */
+  readonly specs: Readonly<Record<string, ClusterSpec>>;
+}
+
+/** What the child workflow of an operation is given. */
+export interface OperationInput {
+  readonly cluster: string;
+  readonly deployment: number;
+  readonly installation: string;
+  readonly operation: Operation;
+  readonly actor: string;
+  readonly spec: ClusterSpec;
+  readonly specDigest: string;
+  readonly serving: Serving | null;
+  readonly purge: boolean;
+}
+
+/** How an operation that did not fail ended. */
+export interface OperationResult {
+  readonly outcome: Extract<Outcome, 'succeeded' | 'unchanged'>;
+  readonly serving: Serving | null;
+  readonly measured?: Measured;
+}
+
+/** `details[0]` of the failure with which an operation ends. */
+export interface OperationFailure {
+  readonly outcome: Extract<Outcome, 'rolled-back' | 'stuck'>;
+  readonly failed: Failed;
+  readonly leftBehind: readonly string[];
+}
+
+export interface OperationProgress {
+  readonly cluster: string;
+  readonly operation: Operation;
+  readonly deployment: number;
+  readonly actor: string;
+  readonly outcome: Outcome;
+  readonly stage: string;
+  readonly steps: readonly StepProgress[];
+  readonly findings: readonly Finding[];
+  readonly warnings: readonly string[];
+  readonly failed?: Failed;
+  readonly leftBehind: readonly string[];
+  readonly measured?: Measured;
+}
+
+export interface StepProgress {
+  readonly name: string;
+  readonly state: StepState | 'waiting';
+  /** Parts done and in all, as in 3 of 5 engines. */
+  readonly done: number;
+  readonly of: number;
+  /** ISO 8601, by the workflow's clock. */
+  readonly startedAt?: string;
+  readonly finishedAt?: string;
+}
