@@ -170,6 +170,11 @@ const Ssh = z.strictObject({
     .describe('Run commands as root by sudo, or as the user who logs in: none or sudo. Default none.'),
   becomePassword: SecretRef.optional().describe('Password for sudo where it asks for one.'),
   configFile: text().optional().describe('An ssh_config on the Temporal worker to read. Default: none is read.'),
+  retrySeconds: z
+    .int()
+    .min(0)
+    .default(300)
+    .describe('How long what may pass by itself, such as an unreachable host, is tried again, in seconds. Default 300.'),
 });
 
 const HostEntry = z.strictObject({
