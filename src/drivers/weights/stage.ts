@@ -1,0 +1,318 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Host, UnitState } from '../types.ts';
+import { LABELS } from '../types.ts';
+import { copyEnded, diskTooSmall, sourceRefused, sourceUnreachable, toolsMissing, weightsCorrupt } from './errors.ts';
+import { bytesOf, MARK, parseManifest } from './files.ts';
+import { hubCommit } from './hub.ts';
+import { folderFiles, list, wantingIn, type Listing } from './listing.ts';
+import { COPY_PROGRAM, DROP_PROGRAM, MISSING_PROGRAM, PREPARE_PROGRAM } from './program.ts';
+import { parseSource, withRevision, type Source } from './source.ts';
+import type { CopyOwner, Staged, StageOptions, StageRequest, WeightFile, Weights } from './types.ts';
+
+/**
+ * Weights as hosts hold them: `path` is complete and verified when it holds the mark, which is written last. Until
+ * then all is in `<path>.partial-<cluster>-<deployment>-<installation>/`, which belongs to one deployment alone. The
+ * copy is one named job per host and deployment, so a retry of the activity, or a second attempt beside a first that
+ * was thought lost, finds it and waits with it.
+ */
+export function openWeights(): Weights {
+  return {
+    stage,
+    async halt(host, toPath, owner) {
+      const job = await findJob(host, owner);
+      if (job) await host.runtime('process').stop(job.name, { timeoutSeconds: STOP_TIMEOUT_SECONDS });
+      await removeHeader(host, workOf(await host.expand(toPath), owner));
+    },
+    async drop(host, toPath, owner) {
+      const path = await host.expand(toPath);
+      await cleanUp(host, path, owner);
+      const mark = await readMark(host, path);
+      return mark ? { kept: { path, bytes: bytesOf(mark.files) } } : {};
+    },
+    async pin(text, { token, endpoint }, signal) {
+      const source = parseSource(text, endpoint);
+      if (source.kind !== 'hub') return text;
+      return withRevision(text, await hubCommit(source, { signal, ...(token === undefined ? {} : { token }) }));
+    },
+  };
+}
+
+/** Limit of the short commands here, in milliseconds; a busy disk may take its time over `rm`. */
+const COMMAND_TIMEOUT_MS = 120_000;
+const STOP_TIMEOUT_SECONDS = 10;
+/** A copy is looked at often when it is young, since small ones end soon, then every few seconds. */
+const LOOK_AFTER_MS = { first: 50, longest: 5_000 };
+
+const jobName = ({ cluster, deployment }: CopyOwner) => `tandem-${cluster}-weights-0-${deployment}`;
+const jobLabels = ({ cluster, installation, deployment }: CopyOwner) => ({
+  [LABELS.kind]: 'weights',
+  [LABELS.cluster]: cluster,
+  [LABELS.installation]: installation,
+  [LABELS.deployment]: String(deployment),
+});
+const workOf = (path: string, { cluster, installation, deployment }: CopyOwner) =>
+  `${path}.partial-${cluster}-${deployment}-${installation}`;
+
+async function stage(host: Host, request: StageRequest, options: StageOptions): Promise<Staged> {
+  const source = parseSource(request.source, request.endpoint);
+  const path = await host.expand(request.path);
+  if (!request.copy) return usedInPlace(host, path);
+  const present = (await complete(host, path, source)) ?? (await copied(host, path, source, request, options));
+  await cleanUp(host, path, request.owner);
+  return present;
+}
+
+async function usedInPlace(host: Host, path: string): Promise<Staged> {
+  const files = await folderFiles(host, path);
+  const lacks = files ? await wantingIn(host, path, files) : 'no such folder';
+  if (lacks !== undefined || !files)
+    throw sourceRefused({
+      host: host.ref.name,
+      what: path,
+      seen: lacks ?? '',
+      remedy: `Check that the shared mount is there on ${host.ref.name} and that model.source names its folder.`,
+    });
+  return { bytes: bytesOf(files), files: files.length, reused: true };
+}
+
+// ---- What is there already
+
+/** Complete weights at `path`, held against their mark by size; undefined where there is no mark. */
+async function complete(host: Host, path: string, source: Source): Promise<Staged | undefined> {
+  const mark = await readMark(host, path);
+  if (!mark) return undefined;
+  const remedy = `No engine may use ${path} on ${host.ref.name}; then remove it there (rm -r) and repeat.`;
+  const found = (await folderFiles(host, path)) ?? [];
+  const sizes = new Map(found.map((file) => [file.path, file.size]));
+  const changed = mark.files.find((file) => sizes.get(file.path) !== file.size);
+  if (changed) {
+    const seen = `${sizes.get(changed.path) ?? 'no'} bytes are there, ${changed.size} were verified when it was staged`;
+    throw weightsCorrupt({ host: host.ref.name, file: `${path}/${changed.path}`, seen, remedy });
+  }
+  const lacks = await wantingIn(host, path, found);
+  if (lacks) throw weightsCorrupt({ host: host.ref.name, file: path, seen: lacks, remedy });
+  if (source.kind === 'hub' && /^[0-9a-f]{40}$/.test(source.revision) && mark.revision !== source.revision) {
+    const seen = `commit ${mark.revision ?? 'unknown'} is there, ${source.revision} is wanted`;
+    throw weightsCorrupt({
+      host: host.ref.name,
+      file: path,
+      seen,
+      remedy: 'Name the commit as the revision in model.source.',
+    });
+  }
+  return withRevisionOf(mark, { bytes: bytesOf(mark.files), files: mark.files.length, reused: true });
+}
+
+interface Mark {
+  readonly files: readonly WeightFile[];
+  readonly revision?: string;
+}
+
+async function readMark(host: Host, path: string): Promise<Mark | undefined> {
+  const file = `${path}/${MARK}`;
+  const { stdout, exitCode } = await host.run({ argv: ['cat', '--', file], timeoutMs: COMMAND_TIMEOUT_MS });
+  if (exitCode !== 0) return undefined;
+  try {
+    const { revision } = JSON.parse(stdout) as { revision?: unknown };
+    return { files: parseManifest(MARK, stdout), ...(typeof revision === 'string' ? { revision } : {}) };
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    const remedy = `Remove ${file} on ${host.ref.name} and repeat: the weights beside it are then verified again.`;
+    throw weightsCorrupt({ host: host.ref.name, file, seen: cause.message, remedy });
+  }
+}
+
+const withRevisionOf = ({ revision }: { readonly revision?: string }, staged: Staged): Staged =>
+  revision === undefined ? staged : { ...staged, revision };
+
+// ---- The copy
+
+async function copied(
+  host: Host,
+  path: string,
+  source: Source,
+  request: StageRequest,
+  options: StageOptions,
+): Promise<Staged> {
+  const running = await findJob(host, request.owner);
+  if (!running?.running) await startCopy(host, path, source, request, options);
+  const work = workOf(path, request.owner);
+  const job = await ended(host, work, request.owner, options);
+  const staged = await complete(host, path, source);
+  if (!staged) throw await failureOf(host, { path, work, job, owner: request.owner });
+  return { ...staged, reused: false };
+}
+
+async function startCopy(
+  host: Host,
+  path: string,
+  source: Source,
+  request: StageRequest,
+  { signal }: StageOptions,
+): Promise<void> {
+  const work = workOf(path, request.owner);
+  await assertTools(host, source);
+  const space = await prepare(host, work);
+  try {
+    const header = request.token === undefined ? '' : `Authorization: Bearer ${request.token}\n`;
+    await host.writeFile(`${work}/header`, header, { mode: 0o600 });
+    const token = request.token === undefined ? {} : { token: request.token };
+    const listing = await list(host, source, { ...token, work, signal });
+    assertSpace(host, path, listing, space);
+    await host.writeFile(`${work}/manifest`, listing.files.map((file) => manifestRow(file, listing)).join(''));
+    await host.writeFile(`${work}/about`, aboutMark(request.source, listing));
+    await host.writeFile(`${work}/program.sh`, COPY_PROGRAM);
+    await launch(host, request.owner, ['sh', `${work}/program.sh`, work, path, listing.mover, listing.protocols]);
+  } catch (error) {
+    // Where no copy runs, nothing needs the token. A job that runs all the same says so by failing, and is repeated.
+    await removeHeader(host, work).catch(() => undefined);
+    throw error;
+  }
+}
+
+const removeHeader = (host: Host, work: string) =>
+  host.run({ argv: ['rm', '-f', '--', `${work}/header`], timeoutMs: COMMAND_TIMEOUT_MS });
+
+/** An ended job is started again under its name, never replaced: so two attempts at once can only meet in one. */
+async function launch(host: Host, owner: CopyOwner, argv: readonly string[]): Promise<void> {
+  const unit = {
+    name: jobName(owner),
+    labels: jobLabels(owner),
+    argv,
+    env: {},
+    stopTimeoutSeconds: STOP_TIMEOUT_SECONDS,
+  };
+  const { running } = await host.runtime('process').start(unit);
+  if (!running) await host.runtime('process').restart(unit.name);
+}
+
+async function assertTools(host: Host, source: Source): Promise<void> {
+  const mover = { hub: ['curl'], web: ['curl'], rsync: ['rsync'], file: [] }[source.kind];
+  // prettier-ignore
+  const common = ['cat', 'cp', 'cut', 'df', 'dirname', 'du', 'find', 'ls', 'mkdir', 'mv', 'paste', 'rm', 'rmdir', 'sha1sum', 'sha256sum', 'sort', 'sync', 'tail', 'tr', 'wc'];
+  const argv = ['sh', '-c', MISSING_PROGRAM, 'sh', ...common, ...mover];
+  const tools = (await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS })).split('\n').filter((tool) => tool !== '');
+  if (tools.length > 0) throw toolsMissing({ host: host.ref.name, tools });
+}
+
+interface Space {
+  readonly freeBytes: number;
+  /** Bytes that an earlier attempt left; they need not come again. */
+  readonly thereBytes: number;
+}
+
+async function prepare(host: Host, work: string): Promise<Space> {
+  const printed = await host.must({ argv: ['sh', '-c', PREPARE_PROGRAM, 'sh', work], timeoutMs: COMMAND_TIMEOUT_MS });
+  const free = /^free (\d+)$/m.exec(printed)?.[1];
+  if (free === undefined) {
+    const seen = 'could not be started: df said nothing that can be read';
+    throw copyEnded({ host: host.ref.name, job: work, seen, evidence: printed });
+  }
+  return { freeBytes: Number(free), thereBytes: Number(/^there (\d+)$/m.exec(printed)?.[1] ?? 0) };
+}
+
+/** Folders and journals take some, and a disk at 100 % serves nobody. */
+const SPARE_PART = 0.01;
+
+function assertSpace(host: Host, path: string, { files }: Listing, { freeBytes, thereBytes }: Space): void {
+  const total = bytesOf(files);
+  const needBytes = Math.max(0, total - thereBytes) + Math.ceil(total * SPARE_PART);
+  if (needBytes > freeBytes) throw diskTooSmall({ host: host.ref.name, path, needBytes, freeBytes });
+}
+
+const manifestRow = ({ path, size, hash }: WeightFile, { locate }: Listing) =>
+  `${[size ?? '-', hash?.algorithm ?? '-', hash?.value ?? '-', locate(path), path].join('\t')}\n`;
+
+/** Members of the mark without their braces; the program adds "files". */
+const aboutMark = (source: string, { revision }: Listing) =>
+  JSON.stringify({ format: 1, source, ...(revision === undefined ? {} : { revision }) }).slice(1, -1);
+
+/** Waits until the job has ended; tells how far it is meanwhile. Undefined when nobody knows of it any more. */
+async function ended(
+  host: Host,
+  work: string,
+  owner: CopyOwner,
+  { signal, progress }: StageOptions,
+): Promise<UnitState | undefined> {
+  const totalBytes = await totalOf(host, work);
+  for (let pauseMs = LOOK_AFTER_MS.first; ; pauseMs = Math.min(pauseMs * 2, LOOK_AFTER_MS.longest)) {
+    const job = await findJob(host, owner);
+    if (!job?.running) return job;
+    const { stdout } = await host.run({
+      argv: ['du', '-s', '-b', '--', `${work}/files`],
+      timeoutMs: COMMAND_TIMEOUT_MS,
+    });
+    progress({ host: host.ref.name, bytes: Number.parseInt(stdout, 10) || 0, totalBytes });
+    await sleep(pauseMs, undefined, { signal });
+  }
+}
+
+async function totalOf(host: Host, work: string): Promise<number> {
+  const { stdout } = await host.run({
+    argv: ['cut', '-f', '1', '--', `${work}/manifest`],
+    timeoutMs: COMMAND_TIMEOUT_MS,
+  });
+  return stdout.split('\n').reduce((sum, size) => sum + (Number(size) || 0), 0);
+}
+
+async function findJob(host: Host, owner: CopyOwner): Promise<UnitState | undefined> {
+  return (await host.runtime('process').find(jobLabels(owner)))[0];
+}
+
+interface Ended {
+  readonly path: string;
+  readonly work: string;
+  readonly job: UnitState | undefined;
+  readonly owner: CopyOwner;
+}
+
+/** The row that the program left when it gave up, as an error; without a row it was ended from outside. */
+async function failureOf(host: Host, { path, work, job, owner }: Ended): Promise<Error> {
+  const name = host.ref.name;
+  const { stdout } = await host.run({ argv: ['cat', '--', `${work}/failure`], timeoutMs: COMMAND_TIMEOUT_MS });
+  const [kind, file = '', detail = ''] = stdout.trimEnd().split('\t');
+  const problem = { host: name, what: file, seen: detail };
+  switch (kind) {
+    case 'unreachable':
+      return sourceUnreachable(problem);
+    case 'refused':
+      return sourceRefused(problem);
+    case 'corrupt': {
+      const remedy = 'It came wrong twice. Check the source, a proxy in between, and the memory and disk of the host.';
+      return weightsCorrupt({ host: name, file: `${path}/${file}`, seen: detail, remedy });
+    }
+    case 'differs': {
+      const remedy = `${path} was there before, without a completion mark, and is not touched: move it away and repeat.`;
+      return weightsCorrupt({ host: name, file: `${path}/${file}`, seen: detail, remedy });
+    }
+    case 'disk': {
+      const { freeBytes, thereBytes } = await prepare(host, work);
+      return diskTooSmall({
+        host: name,
+        path,
+        freeBytes,
+        needBytes: Math.max(0, (await totalOf(host, work)) - thereBytes),
+      });
+    }
+    default: {
+      const seen = job ? `ended with exit code ${job.exitCode ?? 'unknown'}` : 'is gone';
+      const said = kind
+        ? `${file}: ${detail}`
+        : job
+          ? await host.runtime('process').logs(jobName(owner), { tailLines: 20 })
+          : '';
+      return copyEnded({ host: name, job: jobName(owner), seen, evidence: said });
+    }
+  }
+}
+
+/** Ends the job of this deployment, if it is there, and removes what it worked in. Done twice is fine. */
+async function cleanUp(host: Host, path: string, owner: CopyOwner): Promise<void> {
+  const job = await findJob(host, owner);
+  if (job) {
+    await host.runtime('process').stop(job.name, { timeoutSeconds: STOP_TIMEOUT_SECONDS });
+    await host.runtime('process').remove(job.name);
+  }
+  const argv = ['sh', '-c', DROP_PROGRAM, 'sh', workOf(path, owner), path];
+  await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS });
+}
