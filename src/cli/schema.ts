@@ -1,0 +1,12 @@
+import type { Command } from 'commander';
+import { specJsonSchema } from '../spec/json-schema.ts';
+
+export function addSchema(program: Command): void {
+  program
+    .command('schema')
+    .description(
+      'Print the JSON Schema of spec files, with the meaning of every key; editors use it by a first line "# yaml-language-server: $schema=FILE".',
+    )
+    .option('--json', 'it is always JSON')
+    .action(() => void process.stdout.write(`${JSON.stringify(specJsonSchema(), null, 2)}\n`));
+}

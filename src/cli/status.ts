@@ -1,0 +1,40 @@
+import type { Command } from 'commander';
+import type { TandemClient } from '../client.ts';
+import { jsonOption, print, withClient } from './output.ts';
+import { renderStatus, statusView, type StatusView } from './views/cluster.ts';
+
+const WATCH_EVERY_MS = 2_000;
+
+export function addStatus(program: Command): void {
+  jsonOption(
+    program
+      .command('status <name>')
+      .description('Show what serves, what runs and whether each engine is healthy.')
+      .option('--watch', 'show it again whenever it changes, until Ctrl-C; with --json one line each'),
+  ).action((name: string, { json, watch }: { json?: boolean; watch?: boolean }) =>
+    withClient(json, async (client) => {
+      if (!watch) {
+        const view = await readStatus(client, name);
+        print(view, () => renderStatus(view), json);
+        return;
+      }
+      for (let shown = ''; ;) {
+        const view = await readStatus(client, name);
+        const text = json ? JSON.stringify(view) : renderStatus(view);
+        if (text !== shown) process.stdout.write(`${text}\n`);
+        shown = text;
+        await new Promise((resolve) => setTimeout(resolve, WATCH_EVERY_MS));
+      }
+    }),
+  );
+}
+
+/** The record with the health of each engine as its host shows it now; unknown where no worker or host answers. */
+async function readStatus(client: TandemClient, name: string): Promise<StatusView> {
+  const record = await client.record(name);
+  const [progress, health] = await Promise.all([
+    record.running ? client.progress(record.running.workflowId) : undefined,
+    record.serving ? client.ask<Record<string, boolean | null>>('health', [record.serving]).catch(() => ({})) : {},
+  ]);
+  return statusView(record, progress?.stage ?? '', health);
+}

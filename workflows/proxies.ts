@@ -1,0 +1,45 @@
+import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
+import type { Activities } from '../activities/index.ts';
+import type { ClusterSpec } from '../src/spec/schema.ts';
+import { activityQueue } from './messages.ts';
+
+const FIRST_RETRY_S = 1;
+const LONGEST_RETRY_S = 15;
+
+/** Attempts that fill `seconds` of waiting between them: by attempts and not by a deadline, since a busy queue is no failure. */
+export function attemptsWithin(seconds: number): number {
+  let attempts = 1;
+  for (let waited = 0, wait = FIRST_RETRY_S; waited + wait <= seconds; wait = Math.min(wait * 2, LONGEST_RETRY_S)) {
+    waited += wait;
+    attempts += 1;
+  }
+  return attempts;
+}
+
+/**
+ * The activities of a site. All of them heartbeat, and a cancelled one is waited for: an undo must not run beside
+ * the command that it undoes. `run` names what is done, for the UI, and how long it may take.
+ */
+export function activitiesAt({ site, hosts }: Pick<ClusterSpec, 'site' | 'hosts'>): (options: { readonly summary: string; readonly minutes?: number }) => Activities {
+  return ({ summary, minutes = 5 }) =>
+    proxyActivities<Activities>({
+      ...COMMON,
+      taskQueue: activityQueue(site),
+      summary,
+      startToCloseTimeout: `${minutes} minutes`,
+      retry: {
+        initialInterval: `${FIRST_RETRY_S} seconds`,
+        maximumInterval: `${LONGEST_RETRY_S} seconds`,
+        maximumAttempts: attemptsWithin(hosts.ssh.retrySeconds),
+      },
+    });
+}
+
+/** The activity that only shows that a Temporal worker of the site is there. */
+export const presenceAt = (site: string): Pick<Activities, 'present'> =>
+  proxyActivities<Activities>({ ...COMMON, taskQueue: activityQueue(site), summary: `a Temporal worker of site ${site}`, startToCloseTimeout: '10 seconds', scheduleToStartTimeout: '30 seconds' });
+
+const COMMON = {
+  heartbeatTimeout: '15 seconds',
+  cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+} as const satisfies ActivityOptions;
