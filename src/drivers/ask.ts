@@ -1,0 +1,75 @@
+import { DeployError } from '../errors.ts';
+import type { Fetch } from './types.ts';
+
+/** One complete HTTP answer, whatever its status. */
+export interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
+
+export interface Question {
+  readonly method?: string;
+  /** Sent as `Authorization: Bearer`. */
+  readonly key?: string | undefined;
+  /** Sent as JSON. */
+  readonly json?: unknown;
+  /** Limit until the answer is complete, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/** Nothing came back: refused, cut, or not within the limit. Waiting loops look again; the message says which it was. */
+export class NoAnswer extends Error {
+  override readonly name = 'NoAnswer';
+}
+
+/** An answer came, and it was no: 401, 404, 409 and their like. Asking again gives the same. */
+export class Refused extends NoAnswer {
+  readonly status: number;
+
+  constructor(what: string, { status, body }: Answer) {
+    super(`${what} answered ${status}: ${body.slice(0, 300)}`);
+    this.status = status;
+  }
+
+  /** False for 5xx, which pass. */
+  get final(): boolean {
+    return this.status < 500;
+  }
+}
+
+/** Asks once. Errors: HOST_* as the driver throws them; `NoAnswer` for everything that the other side did. */
+export async function ask(fetch: Fetch, url: string, { method, key, json, timeoutMs }: Question): Promise<Answer> {
+  try {
+    const response = await fetch(url, {
+      ...(method === undefined ? {} : { method }),
+      headers: headersOf(key, json !== undefined),
+      ...(json === undefined ? {} : { body: JSON.stringify(json) }),
+      timeoutMs,
+    });
+    return { status: response.status, body: await response.text() };
+  } catch (error) {
+    throw noAnswer(error);
+  }
+}
+
+export const headersOf = (key: string | undefined, withBody: boolean): Record<string, string> => ({
+  ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+  ...(withBody ? { 'content-type': 'application/json' } : {}),
+});
+
+/** What to throw for a failed fetch: trouble with the host itself stays as it is, since asking again is no cure. */
+export function noAnswer(error: unknown): unknown {
+  if (error instanceof NoAnswer) return error;
+  if (error instanceof DeployError && error.code.startsWith('HOST_')) return error;
+  const abort = error instanceof Error && error.name === 'AbortError';
+  return abort ? error : new NoAnswer(reasonOf(error), { cause: error });
+}
+
+/** "ECONNREFUSED", "TimeoutError: …": fetch hides the reason in the cause. */
+function reasonOf(error: unknown): string {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if ('code' in at && typeof at.code === 'string') return at.code === 'ECONNREFUSED' ? 'connection refused' : at.code;
+    if (at.name === 'TimeoutError') return 'no answer within the limit';
+  }
+  return error instanceof Error ? error.message : String(error);
+}
