@@ -1,0 +1,28 @@
+import { type RdmaPort, isUp } from '../facts/rdma-port.ts';
+import type { HostDemand } from './demand.ts';
+
+/** True where engines exchange KV cache by RDMA. */
+export const usesRdma = ({ engineRuntime, rdma }: HostDemand): boolean =>
+  engineRuntime !== undefined && rdma.transport === 'rdma';
+
+/** Names of the devices that must be there: the plan's, else those the spec names; undefined for "all that are found". */
+export function namedDevices({ nics, rdma }: HostDemand): readonly string[] | undefined {
+  if (rdma.devices !== 'auto') return rdma.devices;
+  return nics.length > 0 ? nics : undefined;
+}
+
+/** One port of each device that links will use: of several ports of a device the first that is up. */
+export function plannedPorts(ports: readonly RdmaPort[], demand: HostDemand): readonly RdmaPort[] {
+  const devices = namedDevices(demand) ?? [...new Set(ports.map(({ device }) => device))];
+  return devices.flatMap((device) => {
+    const own = ports.filter((port) => port.device === device);
+    const port = own.find(isUp) ?? own[0];
+    return port ? [port] : [];
+  });
+}
+
+/** What to do when no tool shows RDMA devices. */
+export const LOOK_AT_RDMA =
+  'Load the NIC’s RDMA driver and look at `rdma link` on the host, or set rdma.transport: tcp.';
+
+export const NO_DEVICE = 'none of the planned RDMA devices is there';

@@ -1,0 +1,14 @@
+import type { Fact } from './fact.ts';
+import { whyNothing } from './failure.ts';
+
+/** Memory that a process of this user may lock, in bytes; Infinity for unlimited. Source: proc_pid_limits(5). */
+export const memlock: Fact<number> = {
+  name: 'limits',
+  command: () => ['cat', '/proc/self/limits'],
+  timeoutMs: 10_000,
+  parse(output) {
+    const soft = /^Max locked memory\s+(unlimited|\d+)\s+(?:unlimited|\d+)/m.exec(output.stdout)?.[1];
+    if (soft === undefined) throw new SyntaxError(whyNothing('reading /proc/self/limits', output));
+    return soft === 'unlimited' ? Infinity : Number(soft);
+  },
+};
