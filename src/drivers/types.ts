@@ -136,5 +136,7 @@ export const LABELS = {
   installation: 'tandem.installation',
   /** GPU indices on that host, "0,1,2". */
   gpus: 'tandem.gpus',
+  /** RDMA devices on that host, "bnxt_re0,bnxt_re1". */
+  nics: 'tandem.nics',
   url: 'tandem.url',
 } as const;

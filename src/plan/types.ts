@@ -82,8 +82,11 @@ export interface FoundUnit {
   readonly index: number;
   readonly rank: number;
   readonly gpus: readonly number[];
+  /** RDMA devices it was started with, by its label; absent where the label is. */
+  readonly nics?: readonly string[];
   readonly digest: string;
   readonly deployment: number;
+  /** Empty when the label is missing. */
   readonly installation: string;
   /** What the router knows the engine by; rank 0 only. */
   readonly url?: string;
@@ -98,6 +101,12 @@ export interface PlanInput {
   readonly installation: string;
   /** The number of this deployment. */
   readonly deployment: number;
+  /** What served before, as the cluster's record has it; absent for the first deployment or a lost record. */
+  readonly serving?: {
+    readonly kvGeneration: string;
+    /** How to reach hosts that the spec no longer names. */
+    readonly hosts: readonly HostRef[];
+  };
 }
 
 /** The complete, immutable list of what will be where. After planning nobody reads `replicas` again. */
@@ -117,7 +126,10 @@ export interface Plan {
   readonly router: RouterPlan;
   /** Units of this cluster that the plan no longer has, in the order in which they go. */
   readonly removals: readonly RemovalPlan[];
+  /** Every GPU that the cluster holds once the plan is carried out. */
   readonly leases: readonly LeasePlan[];
+  /** Leases of this cluster that the plan no longer needs: released after the removals. */
+  readonly releases: readonly LeasePlan[];
   readonly images: readonly ImagePlan[];
   readonly staging: readonly StagingPlan[];
   /** Bandwidth tests, one round after the other; no NIC is twice in a round. Empty without new links. */
@@ -152,7 +164,7 @@ export interface EnginePlan {
   readonly index: number;
   /** The deployment that made it, or makes it. */
   readonly deployment: number;
-  /** sha256 of this row with name and deployment left out. */
+  /** What the engine is: sha256 of this row without name, deployment, action, replaces and the two time limits. */
   readonly digest: string;
   readonly action: 'create' | 'keep' | 'replace';
   /** The units of the same engine that a `replace` removes first. */
@@ -180,7 +192,10 @@ export interface RankPlan {
   readonly nics: readonly string[];
   /** Ports that this rank will listen on and that must be free before. */
   readonly ports: readonly number[];
-  /** Program and arguments. "{config}" stands for the path of the 0600 file with the keys, where there is one. */
+  /**
+   * Program and arguments. "{config}" stands for the path of the 0600 file with the keys, where there is one; an
+   * argument or path that begins with "~/" is under the SSH user's home, and who starts the rank expands it.
+   */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly secretEnv: Readonly<Record<string, SecretRef>>;

@@ -1,0 +1,136 @@
+import type { ClusterSpec } from '../spec/schema.ts';
+import { byText } from './order.ts';
+import { imagesOf } from './supplies.ts';
+import type { Change, EnginePlan, Inventory, Plan } from './types.ts';
+
+/** What differs from what is there, in the order in which it is done. */
+export function changesOf(
+  spec: ClusterSpec,
+  inventory: Inventory,
+  installation: string,
+  plan: Omit<Plan, 'changes' | 'warnings'>,
+): readonly Change[] {
+  const engines = [...plan.prefill, ...plan.decode];
+  const first = plan.removals.filter((row) => row.first);
+  const last = plan.removals.filter((row) => !row.first);
+  return [
+    ...first.map(removeChange),
+    ...leaseChanges(inventory, installation, plan),
+    ...imageChanges(plan, engines),
+    ...weightsChanges(spec, inventory, plan, engines),
+    ...engines.map((engine) => engineChange(engine)),
+    routerChange(plan),
+    ...last.map(removeChange),
+    ...plan.releases.map(({ host, pci }): Change => ({
+      action: 'remove',
+      kind: 'lease',
+      name: host,
+      hosts: [host],
+      reason: `no engine of the plan uses ${gpus(pci.length)} leased here`,
+    })),
+  ];
+}
+
+const gpus = (count: number): string => `${count} ${count === 1 ? 'GPU' : 'GPUs'}`;
+
+const removeChange = ({ kind, name, parts, reason }: Plan['removals'][number]): Change => ({
+  action: 'remove',
+  kind,
+  name,
+  hosts: parts.map(({ host }) => host),
+  reason,
+});
+
+function leaseChanges(
+  { hosts }: Inventory,
+  installation: string,
+  { cluster, leases }: Pick<Plan, 'cluster' | 'leases'>,
+): Change[] {
+  const held = new Set(
+    hosts.flatMap(({ host, leases: there }) =>
+      there
+        .filter((lease) => lease.cluster === cluster && lease.installation === installation)
+        .map(({ pci }) => `${host}/${pci}`),
+    ),
+  );
+  return leases.map(({ host, pci }) => {
+    const missing = pci.filter((one) => !held.has(`${host}/${one}`));
+    return missing.length === 0
+      ? { action: 'keep', kind: 'lease', name: host, hosts: [host], reason: `${gpus(pci.length)} leased already` }
+      : {
+          action: 'create',
+          kind: 'lease',
+          name: host,
+          hosts: [host],
+          reason: `${missing.length} of ${gpus(pci.length)} not leased yet`,
+        };
+  });
+}
+
+function imageChanges({ router, images }: Pick<Plan, 'router' | 'images'>, engines: readonly EnginePlan[]): Change[] {
+  const used = imagesOf([...engines.flatMap(({ ranks }) => ranks), ...(router.kind === 'managed' ? [router] : [])]);
+  return used.map(({ reference, hosts }) => {
+    const fetched = images.find((image) => image.reference === reference);
+    return fetched
+      ? {
+          action: 'create',
+          kind: 'image',
+          name: reference,
+          hosts: fetched.hosts,
+          reason: 'what starts there needs it; fetched where it is missing',
+        }
+      : { action: 'keep', kind: 'image', name: reference, hosts, reason: 'what runs there runs it' };
+  });
+}
+
+function weightsChanges(
+  spec: ClusterSpec,
+  { hosts }: Inventory,
+  { model, staging }: Pick<Plan, 'model' | 'staging'>,
+  engines: readonly EnginePlan[],
+): Change[] {
+  const folder = `${model.id}/${model.revision}`;
+  const complete = new Set(hosts.filter(({ weights }) => weights.includes(folder)).map(({ host }) => host));
+  const wanted = new Map(staging.map((row) => [row.host, row]));
+  const all = [...new Set(engines.flatMap(({ ranks }) => ranks.map(({ host }) => host)))].toSorted(byText);
+  const missing = all.filter((host) => wanted.get(host)?.copy && !complete.has(host));
+  const kept = all.filter((host) => !missing.includes(host));
+  const row = (action: 'create' | 'keep', at: readonly string[], reason: string): Change[] =>
+    at.length === 0 ? [] : [{ action, kind: 'weights', name: model.id, hosts: at, reason }];
+  return [
+    ...row('create', missing, `${model.path} is not complete there; from ${spec.model.source}`),
+    ...row(
+      'keep',
+      kept,
+      staging.some(({ copy }) => !copy) ? `${model.path} is used in place` : `${model.path} is complete`,
+    ),
+  ];
+}
+
+function engineChange({ action, name, role, ranks, replaces }: EnginePlan): Change {
+  const reason = {
+    keep: 'runs as the spec has it',
+    create: `${role} engine to start`,
+    replace: `ended: ${replaces.join(', ') || 'on another host'}`,
+  }[action];
+  return { action, kind: 'engine', name, hosts: ranks.map(({ host }) => host), reason };
+}
+
+function routerChange({ router, removals }: Pick<Plan, 'router' | 'removals'>): Change {
+  if (router.kind === 'external')
+    return {
+      action: 'keep',
+      kind: 'router',
+      name: router.url,
+      hosts: [],
+      reason: 'external: engines are registered there, it is never started or stopped',
+    };
+  const { action, name, host, replaces } = router;
+  const old = [...replaces, ...removals.filter(({ kind }) => kind === 'router').map((row) => row.name)];
+  const reason = {
+    keep: 'runs as the spec has it',
+    create: 'router to start',
+    replace: `ended or differs: ${old.join(', ')}`,
+  }[action];
+  return { action, kind: 'router', name, hosts: [host], reason };
+}

@@ -1,0 +1,61 @@
+import type { ClusterSpec } from '../spec/schema.ts';
+import { foundGroups, strangers } from './found.ts';
+import { hostRef } from './host-ref.ts';
+import { byText } from './order.ts';
+import { removal } from './removals.ts';
+import { releasePlans } from './supplies.ts';
+import type { HostRef, Inventory, LeasePlan, RemovalPlan } from './types.ts';
+
+/** Everything of a cluster that goes when it is destroyed, and what is left alone. */
+export interface DestroyPlan {
+  /** The router first, so that no request meets a half-gone cluster, then decode, then prefill. */
+  readonly removals: readonly RemovalPlan[];
+  readonly leases: readonly LeasePlan[];
+  /** Hosts that hold something of it, by name. */
+  readonly hosts: readonly HostRef[];
+  /** Units with the cluster's label of another installation or of unknown origin, "host: unit, …": never touched. */
+  readonly strangers: readonly string[];
+  /** Hosts that hold something of it and that neither the spec nor the record says how to reach. */
+  readonly unreachable: readonly string[];
+}
+
+const ORDER = { router: 0, decode: 1, prefill: 2 } as const;
+
+/** What of this installation's cluster is on the hosts; empty when nothing is left, so a repeat is harmless. */
+export function planDestroy({
+  cluster,
+  spec,
+  inventory,
+  installation,
+  knownHosts = [],
+}: {
+  readonly cluster: string;
+  readonly spec: ClusterSpec;
+  readonly inventory: Inventory;
+  readonly installation: string;
+  /** How to reach hosts that the spec no longer names. */
+  readonly knownHosts?: readonly HostRef[];
+}): DestroyPlan {
+  const own = {
+    hosts: inventory.hosts.map((host) => ({
+      ...host,
+      found: host.found.filter((unit) => unit.installation === installation),
+    })),
+  };
+  const removals = foundGroups(own)
+    .toSorted((a, b) => ORDER[a.role] - ORDER[b.role] || b.index - a.index || byText(a.name, b.name))
+    .map((unit) => removal(unit, true, `${cluster} is destroyed`));
+  const leases = releasePlans({ name: cluster }, inventory, installation, []);
+  const refs = new Map(knownHosts.map((ref) => [ref.name, ref]));
+  for (const host of spec.hosts.list) refs.set(host.name, hostRef(spec, host));
+  const names = [
+    ...new Set([...removals.flatMap(({ parts }) => parts.map(({ host }) => host)), ...leases.map(({ host }) => host)]),
+  ];
+  return {
+    removals,
+    leases,
+    hosts: names.toSorted(byText).flatMap((name) => refs.get(name) ?? []),
+    strangers: strangers(inventory, installation),
+    unreachable: names.filter((name) => !refs.has(name)).toSorted(byText),
+  };
+}

@@ -1,0 +1,35 @@
+import { digestOf } from '../spec/canonical.ts';
+import type { ClusterSpec } from '../spec/schema.ts';
+import type { ModelPlan } from './types.ts';
+
+/**
+ * Which weights, and where engines read them: `file://` where it lies, everything else in `<dir>/<id>/<revision>`.
+ * Only hf:// names revisions; for the others the revision is a digest of the source, so that two sources of one model
+ * never share a folder.
+ */
+export function modelPlan({ model }: ClusterSpec): ModelPlan {
+  const inPlace = usedInPlace(model);
+  const revision = hubRevision(model.source) ?? `source-${hex(model.source, 12)}`;
+  const path = inPlace ? model.source.slice('file://'.length) : `${model.dir}/${model.id}/${revision}`;
+  return { id: model.id, revision, path: path.replace(/(?<=.)\/+$/, '') };
+}
+
+/** True for file:// weights that are not copied. */
+export const usedInPlace = ({ source, copy }: ClusterSpec['model']): boolean => source.startsWith('file://') && !copy;
+
+/** What an operator should know of the source before. */
+export function modelWarnings({ model }: ClusterSpec): string[] {
+  const revision = hubRevision(model.source);
+  if (revision === undefined || /^[0-9a-f]{40}$/.test(revision)) return [];
+  return [
+    `model.source has the revision "${revision}", which can move on the Hub; name a commit so that every host gets the same weights`,
+  ];
+}
+
+function hubRevision(source: string): string | undefined {
+  if (!source.startsWith('hf://')) return undefined;
+  const at = source.lastIndexOf('@');
+  return at < 0 || at === source.length - 1 ? 'main' : source.slice(at + 1);
+}
+
+const hex = (value: unknown, digits: number): string => digestOf(value).slice('sha256:'.length).slice(0, digits);

@@ -1,0 +1,273 @@
+import { DeployError } from '../errors.ts';
+import { specDigest } from '../spec/canonical.ts';
+import type { ClusterSpec } from '../spec/schema.ts';
+import { changesOf } from './changes.ts';
+import { engineDigest, kvGeneration, routerDigest } from './digest.ts';
+import { devicesUp, engineRow } from './engine-row.ts';
+import { type Fleet, fleetOf } from './fleet.ts';
+import { type FoundGroup, foundGroups, refuseStrangers } from './found.ts';
+import { hostRef } from './host-ref.ts';
+import { modelPlan, modelWarnings } from './model.ts';
+import { byText } from './order.ts';
+import { type Place, placeEngines, seatName } from './placement.ts';
+import { portClashes } from './ports.ts';
+import { removals } from './removals.ts';
+import { linkRounds } from './rounds.ts';
+import { externalRouter, routerListeners, routerRow } from './router-row.ts';
+import { pairUp } from './sample.ts';
+import { fillSeats, type Seats } from './seats.ts';
+import { imagePlans, leasePlans, releasePlans, stagingPlans } from './supplies.ts';
+import type { EnginePlan, HostRef, ManagedRouterPlan, ModelPlan, Plan, PlanInput, Role, RouterPlan } from './types.ts';
+
+const ROLES: readonly Role[] = ['prefill', 'decode'];
+
+/**
+ * Everything that will be where, from what the spec asks for and the hosts show. The same input gives the same plan
+ * byte for byte, in whatever order the inventory lists its rows. Errors: NAME_CONFLICT, CHANGE_REFUSED,
+ * PLAN_IMPOSSIBLE; each names all of its reasons at once.
+ */
+export function planCluster(input: PlanInput): Plan {
+  const { spec, inventory, installation, deployment } = input;
+  refuseStrangers(spec.name, inventory, installation);
+  const fleet = fleetOf(spec, inventory.hosts, installation);
+  const model = modelPlan(spec);
+  const groups = foundGroups(inventory);
+  const seats = ROLES.map((role) => fillSeats(spec, fleet, model, role, groups));
+  refuseChanges(
+    spec.name,
+    seats.flatMap(({ refused }) => refused),
+  );
+
+  const places = place(spec, fleet, seats);
+  const engines = seats.flatMap((role) => enginePlans(input, fleet, model, role, places));
+  const router = routerPlan(input, groups);
+  refuseClashes(input, fleet, engines);
+  const generation = kvGeneration(spec, model);
+  refuseGenerations(input, generation, router, engines);
+
+  const going = removals(groups, seats, engines, router);
+  const releases = releasePlans(spec, inventory, installation, engines);
+  const { rounds, warnings: linkWarnings } = linkRounds(spec, fleet, engines);
+  const [prefill, decode] = ROLES.map((role) => engines.filter((engine) => engine.role === role));
+  const touched = new Set([
+    ...engines.flatMap(({ ranks }) => ranks.map(({ host }) => host)),
+    ...(router.kind === 'managed' ? [router.host] : []),
+    ...going.flatMap(({ parts }) => parts.map(({ host }) => host)),
+    ...releases.map(({ host }) => host),
+  ]);
+  const plan = {
+    cluster: spec.name,
+    site: spec.site,
+    deployment,
+    installation,
+    specDigest: specDigest(spec),
+    kvGeneration: generation,
+    model,
+    hosts: hostRefs(input, touched),
+    prefill: prefill!,
+    decode: decode!,
+    router,
+    removals: going,
+    leases: leasePlans(engines),
+    releases,
+    images: imagePlans(engines, router),
+    staging: stagingPlans(spec, model, engines),
+    rounds,
+    pairs: pairUp(
+      {
+        sources: prefill!,
+        targets: decode!,
+        isNew: ({ action }) => action !== 'keep',
+        mayPair: () => true,
+      },
+      spec.rdma.coverage,
+    ).pairs.map(([source, target]) => ({ prefill: source.name, decode: target.name })),
+  };
+  return {
+    ...plan,
+    changes: changesOf(spec, inventory, installation, plan),
+    warnings: [
+      ...modelWarnings(spec),
+      ...linkWarnings,
+      ...deviceWarnings(spec, fleet, engines),
+      ...routerWarnings(router, groups),
+      ...generationWarnings(input, generation, engines),
+    ],
+  };
+}
+
+function place(spec: ClusterSpec, fleet: Fleet, seats: readonly Seats[]): ReadonlyMap<string, Place> {
+  const kept = new Map(
+    seats.flatMap((role) => role.kept.map(({ seat, place: at }): [string, Place] => [seatName(seat), at])),
+  );
+  const { places, impossible } = placeEngines({
+    spec,
+    fleet,
+    kept,
+    leaving: seats.flatMap(({ gone }) =>
+      gone.flatMap(({ unit }) => unit.parts.map(({ host, gpus }) => ({ hosts: [host], gpus }))),
+    ),
+    seats: seats.flatMap(({ wanted }) => wanted.map(({ seat }) => seat)),
+  });
+  if (impossible.length > 0) throw planImpossible(spec.name, impossible);
+  return places;
+}
+
+function enginePlans(
+  { spec, deployment }: PlanInput,
+  fleet: Fleet,
+  model: ModelPlan,
+  { kept, wanted }: Seats,
+  places: ReadonlyMap<string, Place>,
+): EnginePlan[] {
+  const stay = kept.map(({ unit, row }): EnginePlan => ({
+    name: unit.name,
+    deployment: unit.deployment,
+    digest: unit.digest,
+    action: 'keep',
+    replaces: [],
+    ...row,
+  }));
+  const start = wanted.map(({ seat, ended }): EnginePlan => {
+    const at = places.get(seatName(seat))!;
+    const row = engineRow(spec, fleet, model, seat, at, devicesUp(fleet, at));
+    return {
+      name: `tandem-${spec.name}-${seat.role}-${seat.index}-${deployment}`,
+      deployment,
+      digest: engineDigest(row),
+      action: ended.length > 0 ? 'replace' : 'create',
+      replaces: ended.filter(({ parts }) => parts.every(({ host }) => at.hosts.includes(host))).map(({ name }) => name),
+      ...row,
+    };
+  });
+  return [...stay, ...start].toSorted((a, b) => a.index - b.index);
+}
+
+function routerPlan({ spec, deployment }: PlanInput, groups: readonly FoundGroup[]): RouterPlan {
+  const external = externalRouter(spec);
+  if (external || 'external' in spec.router) return external!;
+  const row = routerRow(spec, spec.router);
+  const digest = routerDigest(row);
+  const found = groups.filter(({ kind }) => kind === 'router');
+  const same = found.find((unit) => unit.running && unit.digest === digest && unit.parts[0]!.host === row.host);
+  const here = found.filter(({ parts }) => parts.every(({ host }) => host === row.host));
+  const fate: Pick<ManagedRouterPlan, 'name' | 'deployment' | 'action' | 'replaces'> = same
+    ? { name: same.name, deployment: same.deployment, action: 'keep', replaces: [] }
+    : {
+        name: `tandem-${spec.name}-router-0-${deployment}`,
+        deployment,
+        action: found.length > 0 ? 'replace' : 'create',
+        replaces: here.map(({ name }) => name),
+      };
+  return { ...fate, digest, ...row };
+}
+
+/** Every host by name; of those that the spec no longer names, what the cluster's record knows. */
+function hostRefs({ spec, serving, inventory }: PlanInput, names: ReadonlySet<string>): readonly HostRef[] {
+  const refs = new Map((serving?.hosts ?? []).map((ref) => [ref.name, ref]));
+  for (const host of spec.hosts.list) refs.set(host.name, hostRef(spec, host));
+  const lost = [...names].filter((name) => !refs.has(name)).toSorted(byText);
+  if (lost.length > 0) {
+    const units = inventory.hosts.flatMap(({ host, found }) =>
+      lost.includes(host) ? found.map(({ name }) => name) : [],
+    );
+    throw planImpossible(spec.name, [
+      `${lost.join(', ')}: holds ${units.join(', ') || 'leases'} of the cluster, but neither the spec nor the record says how to reach it`,
+    ]);
+  }
+  return [...names].toSorted(byText).map((name) => refs.get(name)!);
+}
+
+function refuseChanges(cluster: string, refused: readonly string[]): void {
+  if (refused.length === 0) return;
+  throw new DeployError({
+    code: 'CHANGE_REFUSED',
+    message: `${refused.length} running ${refused.length === 1 ? 'engine' : 'engines'} of ${cluster} would become something else, which is a rolling change of what an engine is and not done by this operation: ${refused.join('; ')}`,
+    remedy: `Deploy the spec that runs with other replicas only, or destroy ${cluster} and deploy the new spec.`,
+    retryable: false,
+    evidence: refused.join('\n'),
+  });
+}
+
+/** A router without pairing keys pairs any prefill engine with any decode engine, so two generations may never meet there. */
+function refuseGenerations(
+  { spec, serving }: PlanInput,
+  generation: string,
+  router: RouterPlan,
+  engines: readonly EnginePlan[],
+): void {
+  const kept = engines.filter(({ action }) => action === 'keep');
+  if (router.pairingKeys || kept.length === 0 || !serving || serving.kvGeneration === generation) return;
+  throw new DeployError({
+    code: 'CHANGE_REFUSED',
+    message: `the KV generation of ${spec.name} would change from ${serving.kvGeneration} to ${generation} while ${kept.map(({ name }) => name).join(', ')} serve, and ${router.implementation} ${router.version} cannot keep generations apart`,
+    remedy: `Use smg 1.11 or newer as the router, or destroy ${spec.name} and deploy the new spec.`,
+    retryable: false,
+  });
+}
+
+function refuseClashes({ spec }: PlanInput, fleet: Fleet, engines: readonly EnginePlan[]): void {
+  const clashes = portClashes([
+    ...engines.flatMap(({ role, index, ranks }) =>
+      ranks.flatMap(({ host, ports }) => {
+        const { fabricAddress, address } = fleet.get(host)!.spec;
+        return ports.map((port) => ({
+          owner: seatName({ role, index }),
+          host,
+          address: fabricAddress ?? address,
+          port,
+        }));
+      }),
+    ),
+    ...('external' in spec.router ? [] : routerListeners(spec, spec.router)),
+  ]);
+  if (clashes.length > 0) throw planImpossible(spec.name, clashes);
+}
+
+const planImpossible = (cluster: string, reasons: readonly string[]): DeployError =>
+  new DeployError({
+    code: 'PLAN_IMPOSSIBLE',
+    message: `the hosts cannot hold ${cluster}: ${reasons.join('; ')}`,
+    remedy: 'Add hosts, free GPUs that others lease, or ask for fewer replicas, GPUs or other ports.',
+    retryable: false,
+    evidence: reasons.join('\n'),
+  });
+
+function deviceWarnings(spec: ClusterSpec, fleet: Fleet, engines: readonly EnginePlan[]): string[] {
+  if (spec.rdma.transport === 'tcp') return [];
+  const owners = new Map<string, string>();
+  return engines.flatMap((engine) =>
+    engine.ranks.flatMap(({ host, nics }) => {
+      const seat = seatName(engine);
+      if (nics.length === 0) return [`${seat}: no RDMA device was seen on ${host}`];
+      const down = nics.filter((device) => !fleet.get(host)!.nics.some((nic) => nic.device === device && nic.up));
+      const shared = nics.flatMap((device) => {
+        const other = owners.get(`${host}/${device}`);
+        owners.set(`${host}/${device}`, seat);
+        return other === undefined ? [] : [`${seat} shares ${device} on ${host} with ${other}`];
+      });
+      return [
+        ...(down.length > 0 ? [`${seat} runs with ${down.join(', ')} on ${host}, whose link is down`] : []),
+        ...shared,
+      ];
+    }),
+  );
+}
+
+function routerWarnings(router: RouterPlan, groups: readonly FoundGroup[]): string[] {
+  const serving = groups.filter(({ kind, running }) => kind === 'router' && running);
+  if (serving.length === 0) return [];
+  if (router.kind === 'external')
+    return [`${serving[0]!.name} is removed: clients must use ${router.url} from then on`];
+  if (router.action === 'keep') return [];
+  return [
+    `${serving[0]!.name} is replaced: serving is interrupted until the new router at ${router.url} lists the engines`,
+  ];
+}
+
+function generationWarnings({ serving }: PlanInput, generation: string, engines: readonly EnginePlan[]): string[] {
+  if (!serving || serving.kvGeneration === generation || engines.every(({ action }) => action !== 'keep')) return [];
+  return [
+    `the KV generation changes from ${serving.kvGeneration} to ${generation}: engines that stay get the new pairing key`,
+  ];
+}

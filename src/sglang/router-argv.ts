@@ -1,0 +1,51 @@
+import type { ManagedRouterSpec } from '../spec/schema.ts';
+import { type Args, argv, mergeArgs } from './args.ts';
+import { routerFlags } from './flag-names.ts';
+
+const MODULES = { smg: 'smg.launch_router', 'sglang-router': 'sglang_router.launch_router' } as const;
+const VERSIONS = { smg: '1.13.0', 'sglang-router': '0.3.2' } as const;
+
+type Named = { readonly implementation: 'smg' | 'sglang-router'; readonly version?: string | undefined };
+
+/** The version by which a router is judged: the one the spec names, else the newest that was tried. */
+export const routerVersion = ({ implementation, version }: Named): string => version ?? VERSIONS[implementation];
+
+/** True for routers that keep KV generations apart by a key per engine: smg from 1.11 on, never sglang-router. */
+export function hasPairingKeys(router: Named): boolean {
+  if (router.implementation !== 'smg') return false;
+  const [major = 0, minor = 0] = routerVersion(router)
+    .split('.')
+    .map((part) => Number.parseInt(part, 10));
+  return major > 1 || (major === 1 && minor >= 11);
+}
+
+/**
+ * What Tandem asks of a router unless the spec says otherwise. Ten retries of whole pairs hid every death of a new
+ * prefill engine in trials, where five did not; an engine is seen to be ready within a second rather than thirty, and
+ * to be gone within seconds rather than minutes. The metrics port would otherwise be one for all routers of a host.
+ */
+const defaults = ({ port }: ManagedRouterSpec, address: string): Args => ({
+  'retry-max-retries': 10,
+  'health-check-interval-secs': 5,
+  'worker-startup-check-interval': 1,
+  'prometheus-host': address,
+  'prometheus-port': routerMetricsPort(port),
+});
+
+/** The command line of the router, without keys and without engines: those are registered once they are ready. */
+export function routerArgv(router: ManagedRouterSpec, address: string): readonly string[] {
+  const names = routerFlags(router);
+  const planned: Args = { 'pd-disaggregation': true, host: address, port: router.port, policy: router.policy };
+  const users = Object.entries(mergeArgs(names, defaults(router, address), router.args));
+  return [
+    ...(router.command ?? ['python3', '-m', MODULES[router.implementation]]),
+    ...argv(planned, names),
+    ...argv(Object.fromEntries(users.filter(([name]) => !(name in planned))), names),
+  ];
+}
+
+/**
+ * Where a router prints its metrics: 1000 below its own port, which for the default 30000 is smg's own default, so
+ * that two routers of one host never meet.
+ */
+export const routerMetricsPort = (port: number): number => (port >= 2024 ? port - 1000 : port + 1000);
