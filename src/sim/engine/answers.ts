@@ -1,0 +1,179 @@
+import { createHash } from 'node:crypto';
+
+/** The words of an answer and the shapes they are sent in (SGLang 0.5.23, engine-made). */
+
+/** A made-up tokenizer: about four characters to a token, and the role marks of a chat. */
+export function countTokens(prompt: string): number {
+  return Math.max(1, Math.ceil(prompt.length / 4));
+}
+
+const WORDS =
+  'the of a to in is on by it or be at as an we us if so no up go do my me he all one two new now way may day use her how its our out see too any say she set put end why let try ask own run far off big high last long make much only over such take than them well were what when work year'.split(
+    ' ',
+  );
+
+/** Answers of one prompt are always the same. */
+export class Words {
+  readonly #seed: Buffer;
+
+  constructor(prompt: string) {
+    this.#seed = createHash('sha256').update(prompt).digest();
+  }
+
+  /** Tokens of the answer when the client sets no limit: 8 to 23. */
+  get naturalTokens(): number {
+    return 8 + (this.#byte(0) % 16);
+  }
+
+  id(index: number): number {
+    return 1000 + ((this.#byte(index) * 131 + index * 7) % 30_000);
+  }
+
+  /** Text of one token. Every fourth has none, as parts of a character have none in a real engine. */
+  text(index: number): string {
+    if (index % 4 === 3) return '';
+    const word = WORDS[(this.#byte(index) + index) % WORDS.length] as string;
+    return index === 0 ? word : ` ${word}`;
+  }
+
+  upTo(tokens: number): string {
+    return Array.from({ length: tokens }, (_, index) => this.text(index)).join('');
+  }
+
+  #byte(index: number): number {
+    return this.#seed[index % this.#seed.length] as number;
+  }
+}
+
+export type FinishReason = 'length' | 'stop' | 'abort';
+
+/** One answered request, as far as it has come. */
+export interface Answer {
+  readonly id: string;
+  /** Echoed from the request. */
+  readonly model: string;
+  readonly created: number;
+  readonly promptTokens: number;
+  readonly tokens: number;
+  readonly words: Words;
+  readonly finish: FinishReason | null;
+  readonly seconds: number;
+  readonly maxTokens: number;
+}
+
+export interface Format {
+  whole(answer: Answer): unknown;
+  /** The first chunk, before any text; undefined where there is none. */
+  opening(answer: Answer): unknown;
+  /** A chunk with the text of one token. `tokens` of the answer counts it. */
+  piece(answer: Answer, text: string): unknown;
+  closing(answer: Answer): unknown;
+  /** The extra chunk for stream_options.include_usage. */
+  usage(answer: Answer): unknown;
+}
+
+const usageOf = (answer: Answer) => ({
+  prompt_tokens: answer.promptTokens,
+  total_tokens: answer.promptTokens + answer.tokens,
+  completion_tokens: answer.tokens,
+  prompt_tokens_details: null,
+  reasoning_tokens: 0,
+  completion_tokens_details: null,
+});
+
+const metadata = (answer: Answer) => ({
+  weight_version: 'default',
+  weight_versions: [{ version: 'default', start: 0, end: answer.tokens }],
+});
+
+const chunk = (answer: Answer, choices: readonly unknown[]) => ({
+  id: answer.id,
+  object: 'chat.completion.chunk',
+  created: answer.created,
+  model: answer.model,
+  choices,
+});
+
+const delta = (fields: Record<string, unknown>, finish: FinishReason | null = null) => [
+  {
+    index: 0,
+    delta: { reasoning_content: null, ...fields },
+    logprobs: null,
+    finish_reason: finish,
+    matched_stop: null,
+  },
+];
+
+export const chat: Format = {
+  whole: (answer) => ({
+    id: answer.id,
+    object: 'chat.completion',
+    created: answer.created,
+    model: answer.model,
+    choices: [
+      {
+        index: 0,
+        message: { role: 'assistant', content: answer.words.upTo(answer.tokens), reasoning_content: null },
+        logprobs: null,
+        finish_reason: answer.finish,
+        matched_stop: null,
+      },
+    ],
+    usage: usageOf(answer),
+    metadata: metadata(answer),
+  }),
+  opening: (answer) => chunk(answer, delta({ role: 'assistant', content: '' })),
+  piece: (answer, content) => chunk(answer, delta({ content })),
+  closing: (answer) => chunk(answer, delta({}, answer.finish)),
+  usage: (answer) => ({ ...chunk(answer, []), usage: usageOf(answer) }),
+};
+
+const textChunk = (answer: Answer, choices: readonly unknown[], usage: unknown = null) => ({
+  id: answer.id,
+  object: 'text_completion',
+  created: answer.created,
+  model: answer.model,
+  choices,
+  usage,
+});
+
+const textChoice = (text: string, finish: FinishReason | null) => [
+  { index: 0, text, logprobs: null, finish_reason: finish, matched_stop: null },
+];
+
+export const completion: Format = {
+  whole: (answer) => ({
+    ...textChunk(answer, textChoice(answer.words.upTo(answer.tokens), answer.finish), usageOf(answer)),
+    metadata: metadata(answer),
+  }),
+  opening: () => undefined,
+  piece: (answer, text) => textChunk(answer, textChoice(text, null)),
+  closing: (answer) => textChunk(answer, textChoice('', answer.finish)),
+  usage: (answer) => textChunk(answer, [], usageOf(answer)),
+};
+
+const generated = (answer: Answer) => ({
+  text: answer.words.upTo(answer.tokens),
+  output_ids: Array.from({ length: answer.tokens }, (_, index) => answer.words.id(index)),
+  meta_info: {
+    id: answer.id,
+    finish_reason:
+      answer.finish === null
+        ? null
+        : { type: answer.finish, ...(answer.finish === 'length' && { length: answer.maxTokens }) },
+    prompt_tokens: answer.promptTokens,
+    weight_version: 'default',
+    completion_tokens: answer.tokens,
+    cached_tokens: 0,
+    e2e_latency: answer.seconds,
+  },
+});
+
+/** /generate streams the whole text so far in every chunk. */
+export const generate: Format = {
+  whole: generated,
+  opening: () => undefined,
+  piece: generated,
+  closing: generated,
+  usage: () => undefined,
+};

@@ -1,0 +1,186 @@
+import type { Role } from '../../plan/types.ts';
+import type { Model } from './model.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { Settings } from './settings.ts';
+
+/** What an engine says of itself: the bodies of /v1/models, /model_info, /server_info and /v1/loads. */
+
+const TOKENS_KEPT_FREE = 6;
+
+export const contextLength = (settings: Settings, model: Model) => settings.contextLength ?? model.contextLength;
+/** Longest prompt in tokens. */
+export const maxInputTokens = (settings: Settings, model: Model) => contextLength(settings, model) - TOKENS_KEPT_FREE;
+
+export const models = (settings: Settings, model: Model) => ({
+  object: 'list',
+  data: [
+    {
+      id: settings.servedModelName,
+      object: 'model',
+      created: Math.floor(Date.now() / 1000),
+      owned_by: 'sglang',
+      root: settings.servedModelName,
+      parent: null,
+      max_model_len: contextLength(settings, model),
+    },
+  ],
+});
+
+export const modelInfo = (settings: Settings, model: Model, role: Role | 'null') => ({
+  model_path: settings.modelPath,
+  served_model_name: settings.servedModelName,
+  tokenizer_path: settings.args['tokenizer_path'],
+  is_generation: true,
+  preferred_sampling_params: null,
+  weight_version: 'default',
+  load_format: settings.args['load_format'],
+  reasoning_parser: settings.args['reasoning_parser'],
+  tool_call_parser: settings.args['tool_call_parser'],
+  disaggregation_mode: role,
+  has_image_understanding: false,
+  has_audio_understanding: false,
+  model_type: model.modelType,
+  architectures: model.architectures,
+  embedding: {
+    family: 'none',
+    task: 'none',
+    execution: 'none',
+    attention: 'none',
+    pooling: 'model_defined',
+    normalize: false,
+    postprocessor: 'none',
+    tokenizer_special_tokens: 'model_default',
+    supports_dimensions: false,
+    supports_token_embeddings: false,
+    supports_multimodal: false,
+    requires_embedding_flag: false,
+    auto_enable_embedding: false,
+    bcg_eligibility: 'disabled',
+    safe_disable_kv_cache: false,
+    safe_disable_radix_cache: false,
+    safe_disable_chunked_prefill: false,
+    enabled: false,
+    matryoshka_dimensions: [],
+    bcg: {
+      prefill_backend: 'disabled',
+      enabled: false,
+      capture_token_budget: 4096,
+      capture_batch_sizes: [4, 8],
+    },
+    cache: {
+      kv_cache_disabled: false,
+      radix_cache_disabled: settings.args['disable_radix_cache'] === true,
+      chunked_prefill_disabled: false,
+    },
+  },
+});
+
+const NO_GRAPHS = {
+  prefill: 0,
+  decode: 0,
+  target_verify: 0,
+  draft_prefill: 0,
+  draft_decode: 0,
+  draft_extend: 0,
+};
+
+/** Every flag by its name, and what was resolved from them. Keys in clear, as the real one shows them; the role of the flags, whatever /pd_role_switch did. */
+export function serverInfo(settings: Settings, model: Model, scheduler: Scheduler) {
+  const startupTime = { load_weight: 0.01, kv_cache_allocation: 0.66, scheduler_e2e: 4.8, cuda_graph: NO_GRAPHS };
+  const { custom_sigquit_handler: _, ...stateArgs } = settings.args;
+  return {
+    ...settings.args,
+    launch_command: settings.launchCommand,
+    status: 'ready',
+    max_total_num_tokens: settings.maxTotalTokens,
+    max_req_input_len: maxInputTokens(settings, model),
+    startup_time: { ...startupTime, tokenizer_e2e: 24.4 },
+    hicache_object_layout: {
+      enabled: false,
+      backend: null,
+      page_size: settings.args['page_size'],
+      hicache_object_layout: { pools: [] },
+      reason: 'Hierarchical cache is disabled',
+    },
+    kv_events: null,
+    internal_states: [
+      {
+        ...stateArgs,
+        world_size: settings.args['tp_size'],
+        startup_time: startupTime,
+        effective_max_running_requests_per_dp: settings.maxRunning,
+        last_gen_throughput: scheduler.throughput,
+        memory_usage: {
+          weight: 0,
+          kvcache: 0.004,
+          startup_available: 190,
+          token_capacity: settings.maxTotalTokens,
+          token_capacity_swa: null,
+          graph: NO_GRAPHS,
+        },
+        decode_cuda_graph_bs: [],
+        decode_cuda_graph_memory_gb: 0,
+      },
+    ],
+    version: settings.version,
+    frontend: 'python',
+  };
+}
+
+/** The state at this moment; unlike the gauges of /metrics it is never old. */
+export function loads(
+  settings: Settings,
+  scheduler: Scheduler,
+  role: Role | 'null',
+  prefilled: { tokens: number; busyUs: number },
+) {
+  const prefill = role === 'prefill';
+  const usedTokens = scheduler.usedTokens;
+  return {
+    timestamp: new Date().toISOString().replace('Z', '000+00:00'),
+    version: settings.version,
+    accelerator: null,
+    num_accelerators: settings.args['tp_size'],
+    loads: [
+      {
+        timestamp: Date.now() / 1000,
+        dp_rank: 0,
+        num_running_reqs: scheduler.count('running'),
+        // Requests in the queues of PD count here too.
+        num_waiting_reqs: scheduler.count('bootstrap', 'waiting', 'inflight', 'prealloc', 'transfer'),
+        num_waiting_uncached_tokens: scheduler.waitingTokens,
+        num_used_tokens: usedTokens,
+        num_total_tokens: usedTokens + scheduler.waitingTokens,
+        num_active_tokens: usedTokens,
+        num_prealloc_ready_tokens: 0,
+        max_total_num_tokens: settings.maxTotalTokens,
+        max_running_requests: settings.maxRunning,
+        token_usage: usedTokens / settings.maxTotalTokens,
+        gen_throughput: scheduler.throughput,
+        cache_hit_rate: 0,
+        utilization: prefill ? -1 : scheduler.count('running') / settings.maxRunning,
+        total_prefill_uncached_tokens: prefilled.tokens,
+        total_prefill_busy_us: prefilled.busyUs,
+        decode_moments: prefill ? null : [6, 6, 33165, 6, 33165, 6],
+        memory: { weight_gb: 0, kv_cache_gb: 0.004, graph_gb: 0, token_capacity: settings.maxTotalTokens },
+        disaggregation: {
+          mode: role,
+          prefill_bootstrap_queue_reqs: scheduler.count('bootstrap'),
+          prefill_inflight_queue_reqs: scheduler.count('inflight'),
+          decode_prealloc_queue_reqs: scheduler.count('prealloc'),
+          decode_transfer_queue_reqs: scheduler.count('transfer'),
+          decode_retracted_queue_reqs: 0,
+          kv_transfer_speed_gb_s: 0,
+          kv_transfer_latency_ms: 0,
+        },
+        queues: {
+          waiting: scheduler.count('waiting'),
+          grammar: 0,
+          paused: 0,
+          retracted: 0,
+          prealloc_ready: 0,
+        },
+      },
+    ],
+  };
+}

@@ -1,0 +1,194 @@
+import { mkdtemp, mkdir, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startEngine } from '../../src/sim/engine/engine.ts';
+import type { EngineOptions, RunningEngine } from '../../src/sim/engine/types.ts';
+
+/** Engines for tests: quick, on addresses of their own, and ended by `endAll`. */
+export interface TestEngine extends RunningEngine {
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  readonly bootstrapPort: number;
+  readonly lines: string[];
+  get(path: string, headers?: Record<string, string>): Promise<Answer>;
+  post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
+  /** Resolves once a line of the log holds `text`. */
+  logged(text: string): Promise<string>;
+  load(): Promise<Load>;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  readonly text: string;
+  // Tests read answers of many shapes; each asserts what it reads.
+  json<T = Record<string, unknown>>(): T;
+}
+
+export interface Load {
+  readonly num_running_reqs: number;
+  readonly num_waiting_reqs: number;
+  readonly disaggregation: Record<string, unknown>;
+}
+
+const started: RunningEngine[] = [];
+let lastAddress = 0;
+let port = 31_000;
+
+/** A loopback address that no other test of this process uses. */
+export const freshAddress = () => `127.83.${process.pid % 250}.${(lastAddress = (lastAddress % 250) + 1)}`;
+
+export async function modelFolder(weights = 'weights of revision one'): Promise<string> {
+  const folder = join(await mkdtemp(join(tmpdir(), 'engine-model-')), 'tiny');
+  await mkdir(folder);
+  await writeFile(
+    join(folder, 'config.json'),
+    JSON.stringify({ architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2', max_position_embeddings: 2048 }),
+  );
+  await writeFile(join(folder, 'model.safetensors'), weights);
+  return folder;
+}
+
+type Given = Partial<Omit<EngineOptions, 'argv' | 'log'>> & {
+  role?: 'prefill' | 'decode' | 'null';
+  model: string;
+  args?: readonly string[];
+  host?: string;
+  port?: number;
+  bootstrapPort?: number;
+};
+
+/** Starts one and returns at once; `ready` tells when it serves. */
+export async function begin({ role = 'null', model, args = [], ...given }: Given): Promise<TestEngine> {
+  const host = given.host ?? freshAddress();
+  const http = given.port ?? (port += 1);
+  const bootstrapPort = given.bootstrapPort ?? (port += 1);
+  const lines: string[] = [];
+  const waiting = new Set<() => void>();
+  const engine = await startEngine({
+    ...given,
+    timing: { startSeconds: 0.04, warmupSeconds: 0.02, secondMs: 20, ...given.timing },
+    argv: [
+      ...['--model-path', model, '--host', host, '--port', String(http), '--disaggregation-mode', role],
+      ...(role === 'prefill' ? ['--disaggregation-bootstrap-port', String(bootstrapPort)] : []),
+      ...args,
+    ],
+    log: (line) => {
+      lines.push(line);
+      for (const look of waiting) look();
+    },
+  });
+  started.push(engine);
+  const url = `http://${host}:${http}`;
+  const self: TestEngine = {
+    signal: (name) => engine.signal(name),
+    counts: () => engine.counts(),
+    exited: engine.exited,
+    ready: engine.ready,
+    url,
+    host,
+    port: http,
+    bootstrapPort,
+    lines,
+    get: (path, headers = {}) => call(url + path, { method: 'GET', headers }),
+    post: (path, body, headers = {}) =>
+      call(url + path, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body: JSON.stringify(body),
+      }),
+    logged: (text) =>
+      new Promise((resolve) => {
+        const look = () => {
+          const line = lines.find((candidate) => candidate.includes(text));
+          if (line === undefined) return;
+          waiting.delete(look);
+          resolve(line);
+        };
+        waiting.add(look);
+        look();
+      }),
+    load: async () => (await self.get('/v1/loads')).json<{ loads: [Load] }>().loads[0],
+  };
+  return self;
+}
+
+export async function serve(given: Given): Promise<TestEngine> {
+  const engine = await begin(given);
+  const early = await Promise.race([engine.ready, engine.exited]);
+  if (typeof early === 'number') throw new Error(`the engine ended with ${early}:\n${engine.lines.join('\n')}`);
+  return engine;
+}
+
+export async function endAll(): Promise<void> {
+  for (const engine of started) engine.signal('SIGKILL');
+  await Promise.all(started.splice(0).map(({ exited }) => exited));
+}
+
+let room = 0;
+/** The fields by which a router tells both halves of each other. */
+export const meeting = (prefill: TestEngine) => ({
+  bootstrap_host: prefill.host,
+  bootstrap_port: prefill.bootstrapPort,
+  bootstrap_room: (room += 1),
+});
+
+export const chatBody = (more: Record<string, unknown> = {}) => ({
+  model: 'any-name',
+  messages: [{ role: 'user', content: 'How far is the moon?' }],
+  max_tokens: 8,
+  ...more,
+});
+
+/** Sends both halves of one request, as a router does. */
+export async function ask(
+  prefill: TestEngine,
+  decode: TestEngine,
+  more: Record<string, unknown> = {},
+): Promise<{ prefill: Answer; decode: Answer }> {
+  const body = chatBody({ ...meeting(prefill), ...more });
+  const [first, second] = await Promise.all([
+    prefill.post('/v1/chat/completions', body),
+    decode.post('/v1/chat/completions', body),
+  ]);
+  return { prefill: first, decode: second };
+}
+
+/** Polls until `look` gives something; the test's own limit ends a wait in vain. */
+export async function until<T>(look: () => Promise<T | undefined | false>): Promise<T> {
+  for (;;) {
+    const found = await look();
+    if (found !== undefined && found !== false) return found;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** The chunks of an event stream, the last of them '[DONE]'. */
+export const events = (text: string): unknown[] =>
+  text
+    .split('\n\n')
+    .filter((event) => event !== '')
+    .map((event) => (event === 'data: [DONE]' ? '[DONE]' : (JSON.parse(event.replace(/^data: /, '')) as unknown)));
+
+function call(url: string, init: { method: string; headers: Record<string, string>; body?: string }): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const req = request(url, { method: init.method, headers: init.headers, agent: false }, (res) => {
+      res.setEncoding('utf8');
+      let text = '';
+      res.on('data', (part: string) => (text += part));
+      res.on('error', reject);
+      res.on('end', () =>
+        resolve({
+          status: res.statusCode ?? 0,
+          headers: res.headers as Record<string, string>,
+          text,
+          json: <T>() => JSON.parse(text) as T,
+        }),
+      );
+    });
+    req.on('error', reject);
+    req.end(init.body);
+  });
+}
