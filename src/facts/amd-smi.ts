@@ -35,7 +35,9 @@ export function amdSmiRecords(output: ToolOutput): AmdSmiRecords {
     return typeof gpu === 'number' ? [{ ...record, gpu }] : [];
   });
   if (records.length === 0) throw new SyntaxError(noRecords(root, output));
-  return { records, complete: !isCut(output.stdout) };
+  // A text that ends in the middle of a record was cut, marked or not; a cut JSON document is none.
+  const whole = Object.keys(records[0]!).every((key) => key in records.at(-1)!);
+  return { records, complete: whole && !isCut(output.stdout) };
 }
 
 function noRecords(root: Json | undefined, output: ToolOutput): string {

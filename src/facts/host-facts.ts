@@ -220,9 +220,7 @@ function rdmaIn(outputs: HostOutputs): HostFacts['rdma'] {
   const filled = base.map((port) =>
     others.reduce((merged, other) => {
       const same = other.find((candidate) => candidate.device === port.device && candidate.port === port.port);
-      // A GID table without an entry is as good as none: sysfs can show no types where libibverbs does.
-      const { gids, ...rest } = merged;
-      return { ...same, ...rest, ...(gids && gids.length > 0 ? { gids } : same?.gids ? { gids: same.gids } : {}) };
+      return { ...same, ...merged };
     }, port),
   );
   return { value: filled.toSorted((one, other) => byName(one.device, other.device) || one.port - other.port) };

@@ -49,11 +49,16 @@ function rateOf(width: string | undefined, speed: string | undefined): number | 
   return lanes === undefined || laneGbps === undefined ? undefined : Number(lanes) * Number(laneGbps);
 }
 
-const gidsOf = (text: string): readonly Gid[] =>
-  [...text.matchAll(/GID\[\s*(\d+)\]:\s+([0-9a-f:.]+)(?:,\s*(.+?))?\s*$/gim)].flatMap(([, index, printed, type]) => {
-    const gid = fullGid(printed!);
-    return gid === undefined ? [] : [{ index: Number(index), gid, type: gidTypeOf(type) }];
-  });
+/** Undefined when none is shown, as without -v. */
+function gidsOf(text: string): readonly Gid[] | undefined {
+  const gids = [...text.matchAll(/GID\[\s*(\d+)\]:\s+([0-9a-f:.]+)(?:,\s*(.+?))?\s*$/gim)].flatMap(
+    ([, index, printed, type]) => {
+      const gid = fullGid(printed!);
+      return gid === undefined ? [] : [{ index: Number(index), gid, type: gidTypeOf(type) }];
+    },
+  );
+  return gids.length === 0 ? undefined : gids;
+}
 
 /** Newer releases print the short form: "::ffff:10.0.0.1" and "fe80::1" → eight groups of four digits. */
 function fullGid(printed: string): string | undefined {

@@ -23,7 +23,9 @@ export const gpusOf = ({ gpus }: HostFacts): readonly Gpu[] =>
 
 /** "0000:05:00.0", with "-3" for the partition 3 of a GPU that is partitioned. */
 const pciOf = (bdf: string, { computePartition, partitionId }: GpuRecord): string =>
-  ['DPX', 'TPX', 'QPX', 'CPX'].includes(computePartition ?? '') ? `${bdf}-${partitionId ?? 0}` : bdf;
+  ['DPX', 'TPX', 'QPX', 'CPX'].includes(computePartition ?? '') || (partitionId ?? 0) > 0
+    ? `${bdf}-${partitionId ?? 0}`
+    : bdf;
 
 /** The RDMA devices of a host; one with several ports is the first of them that is up. */
 export const nicsOf = ({ rdma }: HostFacts): readonly Nic[] => {

@@ -53,8 +53,9 @@ function portOf(files: ReadonlyMap<string, string>, device: string, port: number
   });
 }
 
-function gidsOf(files: ReadonlyMap<string, string>, port: string): readonly Gid[] {
-  return [...files]
+/** Undefined when no entry was shown: an empty table and one that could not be read look alike. */
+function gidsOf(files: ReadonlyMap<string, string>, port: string): readonly Gid[] | undefined {
+  const gids = [...files]
     .flatMap(([path, gid]) => {
       const index = path.startsWith(`${port}/gids/`) ? integerOf(path.slice(`${port}/gids/`.length)) : undefined;
       const type = gidTypeOf(files.get(`${port}/gid_attrs/types/${index}`));
@@ -62,4 +63,5 @@ function gidsOf(files: ReadonlyMap<string, string>, port: string): readonly Gid[
       return index === undefined || /^[0:]*$/.test(gid) ? [] : [{ index, gid: gid.toLowerCase(), type }];
     })
     .toSorted((one, other) => one.index - other.index);
+  return gids.length === 0 ? undefined : gids;
 }

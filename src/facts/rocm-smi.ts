@@ -2,7 +2,7 @@ import { rocmTool } from './amd-smi.ts';
 import { type Driver, driverOf } from './driver.ts';
 import type { Fact } from './fact.ts';
 import { assertEndedWell, whyNothing } from './failure.ts';
-import { type GpuListing, type GpuRecord, bdfOf, partitionOf, told } from './gpu-record.ts';
+import { type GpuListing, type GpuRecord, bdfOf, isCut, partitionOf, told } from './gpu-record.ts';
 import { normaliseProduct } from './products.ts';
 import { type Json, at, integerOf, isObject, jsonIn, mibOf, textOf } from './tool-json.ts';
 
@@ -36,7 +36,7 @@ export const rocmSmi: Fact<RocmSmiListing> = {
           driver: /^Driver version: *(\S+)/im.exec(output.stdout)?.[1],
         };
     if (gpus.length === 0) throw new SyntaxError(whyNothing('rocm-smi', output));
-    return told({ gpus, complete: true, driver: driverOf(driver) });
+    return told({ gpus, complete: !isCut(output.stdout), driver: driverOf(driver) });
   },
 };
 

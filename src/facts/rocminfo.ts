@@ -1,7 +1,7 @@
 import { rocmTool } from './amd-smi.ts';
 import type { Fact } from './fact.ts';
 import { assertEndedWell, whyNothing } from './failure.ts';
-import { type GpuListing, told } from './gpu-record.ts';
+import { type GpuListing, isCut, told } from './gpu-record.ts';
 import { normaliseProduct } from './products.ts';
 
 /** The GPU agents in the order in which HIP numbers them. Source: rocminfo of the ROCm runtime. */
@@ -18,7 +18,7 @@ export const rocminfo: Fact<GpuListing> = {
     const gpus = agents.filter((agent) => field(agent, 'Device Type') === 'GPU');
     if (gpus.length === 0) throw new SyntaxError(whyNothing('rocminfo', output));
     return {
-      complete: true,
+      complete: !isCut(text),
       gpus: gpus.map((agent, index) => {
         const deviceId = /\((0x[0-9a-f]+)\)/.exec(field(agent, 'Chip ID') ?? '')?.[1];
         return told({
