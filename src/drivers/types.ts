@@ -59,6 +59,8 @@ export interface Output {
   readonly exitCode: number;
   /** The limit passed and the process group was ended. */
   readonly timedOut: boolean;
+  /** Only the first part of stdout or stderr was kept: it was longer than the driver's limit (4 MiB each). */
+  readonly truncated?: boolean;
 }
 
 /** What takes longer than a minute: a container, or a named job (a folder under stateDir/jobs with pid, output and exit code). */

@@ -1,0 +1,98 @@
+import { DEFAULT_INIT } from '../fetch.ts';
+import { dockerRuntime } from '../docker.ts';
+import { DeployError } from '../../errors.ts';
+import { jobsRuntime } from '../jobs.ts';
+import { hostLeases } from '../leases.ts';
+import type { Command, Host, Output } from '../types.ts';
+import type { Connection } from './connection.ts';
+import type { Forwards } from './forward.ts';
+
+const SHORT_MS = 30_000;
+
+/** Writes stdin aside and renames it: path, mode. Only the owner may read it until it has its mode. */
+const WRITE_FILE = String.raw`
+set -e
+folder=$(dirname -- "$1")
+[ -d "$folder" ] || mkdir -p -- "$folder"
+aside=$1.aside.$$
+trap 'rm -f -- "$aside"' EXIT
+trap 'exit 143' TERM
+umask 077
+cat >"$aside"
+chmod "$2" "$aside"
+mv -f -- "$aside" "$1"
+`;
+
+/** A host over a shared connection, its calls bound to `signal`. `home` is kept by the connection's owner. */
+export function sshHost(
+  connection: Connection,
+  forwards: Forwards,
+  signal: AbortSignal | undefined,
+  home: () => Promise<string>,
+): Host {
+  const { ref } = connection;
+  const runAll = (commands: readonly Command[], { parallel }: { readonly parallel?: boolean } = {}) =>
+    connection.run(commands, { parallel, signal });
+  const run = async (command: Command): Promise<Output> => {
+    const [output] = await runAll([command]);
+    if (!output!.timedOut) return output!;
+    throw new DeployError({
+      code: 'COMMAND_TIMEOUT',
+      message: `${ref.name}: ${command.argv[0]} did not end within ${command.timeoutMs / 1000} s and was ended`,
+      remedy: `Run it on ${ref.name} by hand and see where it hangs; a hung driver hangs its tools.`,
+      retryable: true,
+      host: ref.name,
+      evidence: tail(output!.stderr || output!.stdout),
+    });
+  };
+  const must = async (command: Command): Promise<string> => {
+    const output = await run(command);
+    if (output.exitCode === 0) return output.stdout;
+    throw new DeployError({
+      code: 'COMMAND_FAILED',
+      message: `${ref.name}: ${command.argv[0]} ended with exit code ${output.exitCode}`,
+      remedy: `Read what it said, and run it on ${ref.name} by hand.`,
+      retryable: false,
+      host: ref.name,
+      evidence: tail(output.stderr || output.stdout),
+    });
+  };
+  const expand = async (path: string) => (/^~(?=\/|$)/.test(path) ? (await home()) + path.slice(1) : path);
+  const host: Host = {
+    ref,
+    run,
+    runAll,
+    must,
+    expand,
+    async writeFile(path, content, { mode = 0o644 } = {}) {
+      const target = await expand(path);
+      const argv = ['sh', '-c', WRITE_FILE, 'sh', target, mode.toString(8)];
+      const { exitCode, stderr } = await run({ argv, stdin: content, timeoutMs: 2 * SHORT_MS });
+      if (exitCode === 0) return;
+      throw new DeployError({
+        code: 'COMMAND_FAILED',
+        message: `${ref.name}: ${target} could not be written`,
+        remedy: `Check on ${ref.name} that its folder can be written by ${ref.user} and has space.`,
+        retryable: false,
+        host: ref.name,
+        evidence: tail(stderr),
+      });
+    },
+    runtime: (kind) => (kind === 'docker' ? dockerRuntime(host) : jobsRuntime(host)),
+    get leases() {
+      return hostLeases(host);
+    },
+    fetch: (url, init = DEFAULT_INIT) => forwards.fetch(url, init, signal),
+  };
+  return host;
+}
+
+/** The home of the user who logs in, whoever commands run as. Errors: those of the connection. */
+export async function homeOf(connection: Connection): Promise<string> {
+  const [output] = await connection.run([{ argv: ['sh', '-c', 'echo "$HOME"'], timeoutMs: SHORT_MS }], {
+    become: 'none',
+  });
+  return output!.stdout.replace(/\n$/, '');
+}
+
+const tail = (text: string) => text.trim().slice(-2_048);

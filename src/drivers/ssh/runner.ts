@@ -1,0 +1,153 @@
+/**
+ * The program that runs commands on a host: POSIX sh, sent with every frame. It needs what any Linux has: base64, cat,
+ * head, mkdir, rm, sed, setsid, sleep, tail, timeout, wc; /usr/bin and /bin are searched for these after the user's
+ * own PATH, which the commands themselves get back unchanged.
+ *
+ * Each command runs in a session of its own, so that its process group holds all it starts. A watcher beside it reads
+ * stdin: nothing more comes there, so the end of it means that the client is gone, and then, or when the limit has
+ * passed, the group gets TERM, and KILL 5 s later. What the command leaves in its group when it ends is ended too.
+ *
+ * The folder tandem-<nonce> holds the input (tmpfs where there is one: it may hold secrets), and per command the
+ * process group with its start time, by which a later frame can end what a lost connection left behind.
+ *
+ * stdout and stderr carry "<nonce> S <index>" where a command's output begins and "<nonce> E <index> …" where it ends
+ * (on stdout with exit code and 1 for timed out), last "<nonce> Z"; "<nonce> X <why>" when nothing could be started.
+ * Other text on them is of login files or of ssh.
+ */
+export const RUNNER = String.raw`
+exec 3<&0 4>&2 2>/dev/null </dev/null
+trap "" HUP PIPE
+tandem_refuse() {
+  rm -rf "$tandem_d"
+  printf "%s X %s\n" "$tandem_n" "$1"
+  exit 1
+}
+tandem_d=
+for tandem_t in /dev/shm "$TMPDIR" /tmp "$HOME"; do
+  [ -n "$tandem_t" ] && (umask 077; mkdir "$tandem_t/tandem-$tandem_n") && tandem_d=$tandem_t/tandem-$tandem_n && break
+done
+[ -n "$tandem_d" ] || tandem_refuse "no folder could be made in /dev/shm, /tmp or the home"
+tandem_setsid=$(command -v setsid) && command -v timeout >"$tandem_d/has" ||
+  tandem_refuse "the programs setsid and timeout are needed on the host"
+
+# Takes the input of all commands: base64 lines up to a dot. What did not arrive whole starts nothing.
+tandem_inputs() {
+  (umask 077; sed -n "/^[.]/q;p" <&3 | base64 -d >"$tandem_d/in")
+  [ "$(wc -c <"$tandem_d/in")" -eq "$1" ] || tandem_refuse "the input did not arrive whole"
+}
+
+# Cuts the input of one command out: index, offset, length.
+tandem_input() { (umask 077; tail -c +"$(($2 + 1))" "$tandem_d/in" | head -c "$3" >"$tandem_d/i.$1"); }
+
+# Writes down which process group a command is and when it began, from within, just before it becomes the command.
+tandem_note() {
+  tandem_f=$tandem_d/p.$1
+  read -r tandem_s </proc/self/stat
+  set -- $tandem_s
+  tandem_g=$1
+  shift 21
+  printf "%s %s\n" "$tandem_g" "$1" >"$tandem_f"
+}
+
+# Ends the process group in a file with a signal and waits until it is gone.
+tandem_end() {
+  tandem_i=0
+  until read -r tandem_g tandem_b <"$1"; do
+    tandem_i=$((tandem_i + 1))
+    [ $tandem_i -gt 50 ] && return
+    sleep 0.1
+  done
+  kill -s "$2" -- "-$tandem_g" || kill -s "$2" "$tandem_g"
+  tandem_i=0
+  while kill -s 0 -- "-$tandem_g"; do
+    tandem_i=$((tandem_i + 1))
+    [ $tandem_i -eq 50 ] && kill -s KILL -- "-$tandem_g"
+    [ $tandem_i -gt 100 ] && return
+    sleep 0.1
+  done
+}
+
+tandem_watch() {
+  trap 'kill $tandem_k; exit' TERM
+  timeout "$2" cat <&3 & tandem_k=$!
+  wait $tandem_k
+  tandem_r=$?
+  trap "" TERM
+  if [ $tandem_r -eq 124 ]; then : >"$tandem_d/t.$1"; else : >"$tandem_d/gone"; fi
+  tandem_end "$tandem_d/p.$1" TERM
+}
+
+# Runs one command: index, limit in seconds.
+tandem_one() {
+  [ -e "$tandem_d/gone" ] && return
+  printf "%s S %s\n" "$tandem_n" "$1"
+  printf "%s S %s\n" "$tandem_n" "$1" >&4
+  tandem_in=$tandem_d/i.$1
+  [ -e "$tandem_in" ] || tandem_in=/dev/null
+  tandem_watch "$1" "$2" >/dev/null 4>&- & tandem_w=$!
+  ( trap - HUP PIPE; tandem_note "$1"; PATH=$tandem_path; "tandem_command_$1" ) <"$tandem_in" 3<&- 2>&4 4>&-
+  tandem_x=$?
+  kill $tandem_w
+  wait $tandem_w
+  tandem_end "$tandem_d/p.$1" KILL
+  tandem_o=0
+  [ -e "$tandem_d/t.$1" ] && tandem_o=1
+  printf "%s E %s %s %s\n" "$tandem_n" "$1" "$tandem_x" "$tandem_o"
+  printf "%s E %s\n" "$tandem_n" "$1" >&4
+}
+
+# The same for a command that runs beside others: its output is kept until all have ended.
+tandem_aside() { tandem_one "$1" "$2" >"$tandem_d/o.$1" 4>"$tandem_d/e.$1"; }
+
+# Shows what the commands that ran side by side have put out: their indices.
+tandem_show() {
+  for tandem_i; do
+    cat "$tandem_d/o.$tandem_i"
+    cat "$tandem_d/e.$tandem_i" >&4
+  done
+}
+
+tandem_close() {
+  rm -rf "$tandem_d"
+  printf "%s Z\n" "$tandem_n"
+  printf "%s Z\n" "$tandem_n" >&4
+  exit 0
+}
+`;
+
+/**
+ * Arguments of a command that ends what frames of these nonces left on the host after their connection was lost: a
+ * constant program. It exits 1 while something of them lives.
+ */
+export const endLost = (nonces: readonly string[]): readonly string[] => ['sh', '-c', END_LOST, 'sh', ...nonces];
+
+const END_LOST = String.raw`
+# A process group is another's when its first process began at another time.
+ours() {
+  [ -d "/proc/$1" ] || return 0
+  began=$2
+  set -- $(sed "s/.*) //" "/proc/$1/stat")
+  shift 19
+  [ "$1" = "$began" ]
+}
+code=0
+for nonce; do
+  for folder in "/dev/shm/tandem-$nonce" "$TMPDIR/tandem-$nonce" "/tmp/tandem-$nonce" "$HOME/tandem-$nonce"; do
+    [ -d "$folder" ] || continue
+    : >"$folder/gone"
+    for file in "$folder"/p.*; do
+      read -r group began <"$file" && ours "$group" "$began" || continue
+      kill -s TERM -- "-$group"
+      tries=0
+      while kill -s 0 -- "-$group"; do
+        tries=$((tries + 1))
+        [ $tries -eq 50 ] && kill -s KILL -- "-$group"
+        [ $tries -gt 100 ] && code=1 && break
+        sleep 0.1
+      done
+    done
+    [ $code -eq 0 ] && rm -rf "$folder"
+  done
+done
+exit $code
+`;
