@@ -9,15 +9,29 @@ const text = () => z.string().min(1);
 const count = () => z.int().min(1);
 const port = () => z.int().min(1024).max(65535);
 const seconds = () => z.int().min(1);
+/** A leading dash is refused: ssh would take such an address or user for an option. */
+const address = () => z.string().regex(/^[A-Za-z0-9:][A-Za-z0-9.:_%-]*$/, 'must be a host name or an IP address');
+const user = () => z.string().regex(/^[A-Za-z0-9_][^\s:/]*$/, 'must be the name of a user');
+const variable = () => z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be the name of an environment variable');
 
 export const SecretRef = z
-  .union([z.strictObject({ fromEnv: text() }), z.strictObject({ fromFile: text() })])
+  .union(
+    [
+      z.strictObject({ fromEnv: variable().describe('Environment variable on the Temporal worker that holds it.') }),
+      z.strictObject({ fromFile: text().describe('File on the Temporal worker that holds it.') }),
+    ],
+    'must be a secret by reference, {fromEnv: NAME} or {fromFile: PATH}',
+  )
   .describe(
     'A secret by reference, resolved on the Temporal worker where it is used: {fromEnv: NAME} or {fromFile: PATH}.',
   );
 export type SecretRef = z.infer<typeof SecretRef>;
 
-const FlagValue = z.union([z.string(), z.number(), z.boolean(), z.array(z.union([z.string(), z.number()]))]);
+const FlagValue = z.union(
+  [z.string(), z.number(), z.boolean(), z.array(z.union([z.string(), z.number()], 'must be text or a number'))],
+  'must be text, a number, true, false or a list',
+);
+export type FlagValue = z.infer<typeof FlagValue>;
 const args = (of: string) =>
   z
     .record(z.string(), FlagValue)
@@ -26,9 +40,9 @@ const args = (of: string) =>
       `Flags of ${of} without the leading dashes. true gives a bare flag, false leaves it out, a list repeats values.`,
     );
 const env = (of: string) =>
-  z.record(z.string(), z.string()).default({}).describe(`Environment of ${of}; values are strings, so quote numbers.`);
+  z.record(variable(), z.string()).default({}).describe(`Environment of ${of}; values are strings, so quote numbers.`);
 const secretEnv = (of: string) =>
-  z.record(z.string(), SecretRef).default({}).describe(`Environment of ${of} whose values are secrets, by reference.`);
+  z.record(variable(), SecretRef).default({}).describe(`Environment of ${of} whose values are secrets, by reference.`);
 
 const Model = z.strictObject({
   id: text().describe('Model name that clients ask for, as on the Hugging Face Hub: organisation/name.'),
@@ -145,9 +159,9 @@ const Gpus = z.strictObject({
 });
 
 const Jump = z.strictObject({
-  address: text().describe('Address of the jump host.'),
+  address: address().describe('Address of the jump host.'),
   port: z.int().min(1).max(65535).default(22).describe('SSH port of the jump host. Default 22.'),
-  user: text().describe('User on the jump host.'),
+  user: user().describe('User on the jump host.'),
   identityFile: text()
     .optional()
     .describe('Private key for the jump host, on the Temporal worker. Default: that of the hosts.'),
@@ -155,7 +169,7 @@ const Jump = z.strictObject({
 });
 
 const Ssh = z.strictObject({
-  user: text().describe('User to log in as.'),
+  user: user().describe('User to log in as.'),
   port: z.int().min(1).max(65535).default(22).describe('SSH port. Default 22.'),
   identityFile: text()
     .optional()
@@ -174,7 +188,9 @@ const Ssh = z.strictObject({
     .int()
     .min(0)
     .default(300)
-    .describe('How long what may pass by itself, such as an unreachable host, is tried again, in seconds. Default 300.'),
+    .describe(
+      'How long what may pass by itself, such as an unreachable host, is tried again, in seconds. Default 300.',
+    ),
 });
 
 const HostEntry = z.strictObject({
@@ -182,11 +198,11 @@ const HostEntry = z.strictObject({
     .string()
     .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/, 'must be lower-case letters, digits, dots and dashes')
     .describe('Name of the host in this spec and in every message.'),
-  address: text().describe('Address by which the Temporal worker reaches the host.'),
+  address: address().describe('Address by which the Temporal worker reaches the host.'),
   port: z.int().min(1).max(65535).optional().describe('SSH port of this host. Default: ssh.port.'),
-  user: text().optional().describe('User on this host. Default: ssh.user.'),
+  user: user().optional().describe('User on this host. Default: ssh.user.'),
   hostKey: text().optional().describe('Public host key, "ssh-ed25519 AAAA…". Default: looked up in knownHostsFile.'),
-  fabricAddress: text().optional().describe('Address that engines bind and register at. Default: address.'),
+  fabricAddress: address().optional().describe('Address that engines bind and register at. Default: address.'),
   gpus: Gpus.describe('GPUs of the host; count 0 for a host that only routes.'),
 });
 
@@ -244,15 +260,15 @@ const Rdma = z.strictObject({
     .default('mooncake')
     .describe('SGLang’s transfer backend: mooncake, nixl or mori. Default mooncake.'),
   devices: z
-    .union([z.literal('auto'), z.array(text()).min(1)])
+    .union([z.literal('auto'), z.array(text()).min(1)], 'must be auto or a list of RDMA device names')
     .default('auto')
     .describe('RDMA devices to use on each host, or auto: all whose link is up. Default auto.'),
   gidIndex: z
-    .union([z.literal('auto'), z.int().min(0)])
+    .union([z.literal('auto'), z.int().min(0)], 'must be auto or a whole number from 0')
     .default('auto')
     .describe('GID index, or auto: the RoCE v2 GID with an IPv4 address. Default auto.'),
   providerLibrary: z
-    .union([z.enum(['auto', 'none']), z.string().startsWith('/')])
+    .union([z.enum(['auto', 'none']), z.string().startsWith('/')], 'must be auto, none or a path that starts with /')
     .default('auto')
     .describe(
       'RDMA provider library to mount into containers: auto (found on the host for the NICs’ driver), none, or a path. Default auto.',
@@ -304,7 +320,7 @@ const ManagedRouter = z.strictObject({
     .describe('Version of the router, by which args are checked. Default: 1.13.0 of smg, 0.3.2 of sglang-router.'),
   host: text().describe('Name of the host that the router runs on.'),
   port: port().default(30000).describe('Port of the router. Default 30000.'),
-  listen: text().optional().describe('Address the router binds. Default: the address of its host.'),
+  listen: address().optional().describe('Address the router binds. Default: the address of its host.'),
   runtime: z
     .enum(['docker', 'process'])
     .default('docker')
@@ -330,7 +346,9 @@ const ManagedRouter = z.strictObject({
 const ExternalRouter = z.strictObject({
   external: z
     .strictObject({
-      url: z.url().describe('URL of the router.'),
+      url: z
+        .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' })
+        .describe('URL of the router.'),
       implementation: z.enum(['smg', 'sglang-router']).default('smg').describe('Which router it is. Default smg.'),
       version: text().optional().describe('Its version. Default: that of the managed router.'),
       apiKey: SecretRef.optional().describe('Key of its clients.'),
@@ -391,7 +409,7 @@ export const ClusterSpec = z.strictObject({
     .describe('Name of the cluster.'),
   site: z
     .string()
-    .regex(/^[a-z][a-z0-9-]{0,39}$/)
+    .regex(/^[a-z][a-z0-9-]{0,39}$/, 'must be lower-case letters, digits and dashes, at most 40, a letter first')
     .default('default')
     .describe('Which Temporal workers reach these hosts: queue tandem-<site>. Default "default".'),
   model: Model.describe('The model to serve.'),
@@ -403,7 +421,7 @@ export const ClusterSpec = z.strictObject({
   rdma: Rdma.prefault({}).describe('What the RDMA fabric must be and prove before any engine starts.'),
   checks: Checks.prefault({}).describe('Exceptions to the checks.'),
   router: z
-    .union([ManagedRouter, ExternalRouter])
+    .union([ManagedRouter, ExternalRouter], 'must be a mapping: of the keys of a router, or of external')
     .describe('The router in front of the engines: one that Tandem runs, or an external one.'),
   acceptance: Acceptance.prefault({}).describe(
     'What must be proven through the router before a deployment counts as done.',

@@ -1,0 +1,104 @@
+import router032 from './flags/sglang-router@0.3.2.json' with { type: 'json' };
+import sglang0510 from './flags/sglang@0.5.10.post1.json' with { type: 'json' };
+import sglang0523 from './flags/sglang@0.5.23.json' with { type: 'json' };
+import smg112 from './flags/smg@1.12.0.json' with { type: 'json' };
+import smg113 from './flags/smg@1.13.0.json' with { type: 'json' };
+import { nearest } from './nearest.ts';
+import type { ClusterSpec, ExternalRouterSpec, ManagedRouterSpec } from './schema.ts';
+
+/** A flag as its parser has it. */
+export interface Flag {
+  /** What the parser makes of the value; nothing: a bare flag. */
+  readonly takes: 'nothing' | 'str' | 'int' | 'float' | 'json' | 'list';
+  /** argparse's count of values for one occurrence; "1" on a list: the flag is repeated. */
+  readonly nargs?: '1' | '?' | '*' | '+';
+  readonly choices?: readonly string[];
+  /** Other names of the same flag. */
+  readonly aliases?: readonly string[];
+  /** What to use instead. */
+  readonly deprecated?: string;
+  /** An integer that may also be written 32k or 1Ki. */
+  readonly suffixes?: boolean;
+}
+
+/** The flags of one version of a package, by the name the package itself files them under. */
+export interface FlagList {
+  readonly package: FlagPackage;
+  readonly version: string;
+  /** Where the facts come from. */
+  readonly source: string;
+  readonly flags: Readonly<Record<string, Flag>>;
+}
+
+export type FlagPackage = 'sglang' | 'smg' | 'sglang-router';
+
+/** Oldest first. */
+const LISTS = [sglang0510, sglang0523, smg112, smg113, router032] as readonly unknown[] as readonly FlagList[];
+
+/** The list of exactly this version; undefined when Tandem has none. */
+export const flagList = (of: FlagPackage, version: string | undefined): FlagList | undefined =>
+  LISTS.find((list) => list.package === of && list.version === version);
+
+/** The newest list of a package: names for versions without a list. */
+export const newestFlagList = (of: FlagPackage): FlagList => LISTS.findLast((list) => list.package === of)!;
+
+/** The versions of which Tandem has a list, oldest first. */
+export const listedVersions = (of: FlagPackage): string[] =>
+  LISTS.filter((list) => list.package === of).map(({ version }) => version);
+
+export type FlagResolution =
+  | { readonly kind: 'known'; readonly name: string; readonly flag: Flag }
+  | { readonly kind: 'ambiguous'; readonly matches: readonly string[] }
+  | { readonly kind: 'unknown'; readonly nearest?: string };
+
+/**
+ * The flag that `name` (without dashes) means, as argparse finds it: the exact name or alias, else the only one that
+ * begins so. `name` in the answer is the same for every spelling of a flag.
+ */
+export function resolveFlag({ flags }: Pick<FlagList, 'flags'>, name: string): FlagResolution {
+  const spellings = new Map<string, string>();
+  for (const [canonical, { aliases = [] }] of Object.entries(flags)) {
+    for (const spelling of [canonical, ...aliases]) spellings.set(spelling, canonical);
+  }
+  const exact = spellings.get(name);
+  if (exact !== undefined) return { kind: 'known', name: exact, flag: flags[exact]! };
+  const matches = [...spellings.keys()].filter((spelling) => name !== '' && spelling.startsWith(name)).toSorted();
+  const [only] = matches;
+  if (only !== undefined && matches.length === 1) return resolveFlag({ flags }, only);
+  if (matches.length > 1) return { kind: 'ambiguous', matches };
+  const found = nearest(name, [...spellings.keys()]);
+  return { kind: 'unknown', ...(found === undefined ? {} : { nearest: found }) };
+}
+
+/** One name for every spelling of a flag; a name that the list does not know stays as it is. */
+export function canonicalFlag(list: Pick<FlagList, 'flags'>, name: string): string {
+  const found = resolveFlag(list, name);
+  return found.kind === 'known' ? found.name : name;
+}
+
+/**
+ * The version of SGLang that a role's engines run. `exact`: the spec says so. A tag only names the newest release that a
+ * nightly image was built after, so its flags may be some more and some fewer. Without `role`, of engine.image.
+ */
+export function engineVersion(
+  spec: Pick<ClusterSpec, 'engine'> & Partial<Pick<ClusterSpec, 'prefill' | 'decode'>>,
+  role?: 'prefill' | 'decode',
+): { readonly version: string | undefined; readonly exact: boolean } {
+  if (spec.engine.version !== undefined) return { version: spec.engine.version.replace(/^v/, ''), exact: true };
+  const image = (role && spec[role]?.image) ?? spec.engine.image;
+  return { version: image === undefined ? undefined : versionOfTag(image), exact: false };
+}
+
+/** "rocm/sgl-dev:v0.5.10.post1-rocm720-mi30x" names 0.5.10.post1. */
+function versionOfTag(image: string): string | undefined {
+  const tag = /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1];
+  return tag && /^v?(\d+\.\d+\.\d+(?:\.?(?:post|rc|dev)\d+)?)(?![\d.])/.exec(tag)?.[1];
+}
+
+const ROUTER_DEFAULTS = { smg: '1.13.0', 'sglang-router': '0.3.2' } as const;
+
+/** The version of the router, managed or external: what the spec says, else the one that Tandem was made with. */
+export function routerVersion(router: ManagedRouterSpec | ExternalRouterSpec): string {
+  const { implementation, version } = 'external' in router ? router.external : router;
+  return version?.replace(/^v/, '') ?? ROUTER_DEFAULTS[implementation];
+}

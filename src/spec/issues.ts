@@ -1,0 +1,183 @@
+import type { z } from 'zod';
+import { didYouMean, nearest } from './nearest.ts';
+import { docOf, keysOf, schemaAt, unionArms } from './schema-walk.ts';
+import type { Path, Violation } from './violation.ts';
+
+type Issue = z.core.$ZodIssue;
+
+/** What an issue is told against: the schema and the data below `path`. */
+interface Scope {
+  readonly schema: z.core.$ZodType;
+  readonly path: Path;
+  /** Keys that other arms of the same union would have taken. */
+  readonly otherKeys: readonly string[];
+  readonly valueAt: (path: Path) => unknown;
+  /** The characters of a value as they stand in the file. */
+  readonly written: (path: Path) => string | undefined;
+}
+
+/** What the schema found wrong, in the words of the spec. Secrets are never repeated in a message. */
+export function violationsOf(
+  issues: readonly Issue[],
+  { schema, valueAt, written }: Pick<Scope, 'schema' | 'valueAt' | 'written'>,
+): Violation[] {
+  return issues.flatMap((issue) => explain(issue, { schema, path: [], otherKeys: [], valueAt, written }));
+}
+
+function explain(issue: Issue, scope: Scope): Violation[] {
+  const path = [...scope.path, ...(issue.path as Path)];
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return issue.keys.map((key) => unknownKey(key, path, issue.path as Path, scope));
+    case 'invalid_union':
+      return explainUnion(issue, path, scope);
+    case 'invalid_key':
+      return [
+        wrong(
+          path,
+          `${issue.issues[0]?.message ?? 'is no fit name'}, got "${String(path.at(-1))}"`,
+          'Rename it.',
+          true,
+        ),
+      ];
+    default: {
+      const value = scope.valueAt(path);
+      if (value === undefined) return [missing(path, schemaAt(scope.schema, issue.path as Path))];
+      const { wanted, remedy } = want(issue, path, scope);
+      const number = typeof value === 'number' && wanted === 'must be text' ? 'the number ' : '';
+      const got = `${number}${describe(value, path, scope.written)}`;
+      return [wrong(path, `${wanted}, got ${got}${didYouMeanOf(issue, value)}`, remedy)];
+    }
+  }
+}
+
+const wrong = (path: Path, message: string, remedy: string, atKey = false): Violation => ({
+  severity: 'error',
+  path,
+  ...(atKey ? { atKey } : {}),
+  message,
+  remedy,
+});
+
+function missing(path: Path, schema: z.core.$ZodType | undefined): Violation {
+  const doc = docOf(schema);
+  return wrong(path, 'is missing', `Add ${String(path.at(-1))}${doc ? `: ${lowerFirst(doc)}` : '.'}`);
+}
+
+function unknownKey(key: string, path: Path, below: Path, { schema, otherKeys }: Scope): Violation {
+  const known = keysOf(schemaAt(schema, below));
+  const at = { severity: 'error', path, target: [...path, key], atKey: true } as const;
+  if (below.length === 0 && otherKeys.includes(key)) {
+    const message = `"${key}" does not go together with the other keys here`;
+    return { ...at, message, remedy: `Keep either ${key} or ${known.join(', ')}.` };
+  }
+  const found = nearest(key, known);
+  const remedy =
+    key === 'revision' && path.at(-1) === 'model'
+      ? 'Write it at the end of model.source: hf://ORG/NAME@REVISION.'
+      : found !== undefined
+        ? `Write ${found}.`
+        : `The keys here are ${known.join(', ')}.`;
+  return { ...at, message: `unknown key "${key}"${didYouMean(key, known)}`, remedy };
+}
+
+/** Speaks of the arm that was meant: the one whose kind fits and that takes most of the keys. */
+function explainUnion(issue: z.core.$ZodIssueInvalidUnion, path: Path, scope: Scope): Violation[] {
+  const union = schemaAt(scope.schema, issue.path as Path);
+  const options = unionArms(union);
+  const arms = issue.errors
+    .map((issues, i) => ({ issues, schema: options[i] }))
+    .filter(({ issues }) => issues.every(({ path: at, code }) => at.length > 0 || code === 'unrecognized_keys'))
+    .toSorted((a, b) => unknownKeys(a.issues) - unknownKeys(b.issues) || a.issues.length - b.issues.length);
+  const [meant] = arms;
+  if (!meant?.schema) {
+    const value = scope.valueAt(path);
+    if (value === undefined) return [missing(path, union)];
+    return [wrong(path, `${issue.message}, got ${describe(value, path, scope.written)}`, hint(union, path))];
+  }
+  const otherKeys = options.filter((option) => option !== meant.schema).flatMap(keysOf);
+  return meant.issues.flatMap((inner) => explain(inner, { ...scope, schema: meant.schema!, path, otherKeys }));
+}
+
+const unknownKeys = (issues: readonly Issue[]) =>
+  issues.reduce((sum, issue) => sum + (issue.code === 'unrecognized_keys' ? issue.keys.length : 0), 0);
+
+function want(issue: Issue, path: Path, { valueAt, written, schema }: Scope): { wanted: string; remedy: string } {
+  const value = valueAt(path);
+  const text = written(path);
+  const doc = hint(schemaAt(schema, issue.path as Path), path);
+  switch (issue.code) {
+    case 'invalid_type': {
+      if (issue.expected === 'string' && isScalar(value)) {
+        return { wanted: 'must be text', remedy: `Quote it: "${text ?? ''}".` };
+      }
+      return { wanted: `must be ${kindOf(issue.expected)}`, remedy: plainly(issue.expected, value) ?? doc };
+    }
+    case 'invalid_value': {
+      const choices = issue.values.map(String);
+      const found = nearest(String(value), choices);
+      const wanted = choices.length === 1 ? `must be ${choices[0]}` : `must be one of ${choices.join(', ')}`;
+      return { wanted, remedy: found === undefined ? doc : `Write ${found}.` };
+    }
+    case 'too_small':
+    case 'too_big':
+      return { wanted: `must ${bound(issue)}`, remedy: doc };
+    default:
+      return { wanted: issue.message, remedy: doc };
+  }
+}
+
+/** How to write what was meant, where it is another kind only by its spelling. */
+function plainly(expected: string, value: unknown): string | undefined {
+  if (typeof value !== 'string') return undefined;
+  if (['number', 'int'].includes(expected) && /^-?\d+(?:\.\d+)?$/.test(value)) return 'Leave the quotes out.';
+  if (expected !== 'boolean') return undefined;
+  if (/^(?:y|yes|on|true)$/i.test(value)) return 'Write true.';
+  return /^(?:n|no|off|false)$/i.test(value) ? 'Write false.' : undefined;
+}
+
+function bound(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig): string {
+  const limit = Number(issue.code === 'too_small' ? issue.minimum : issue.maximum);
+  if (issue.origin === 'string') return 'not be empty';
+  if (issue.origin === 'array') return `have at least ${limit} ${limit === 1 ? 'entry' : 'entries'}`;
+  if (issue.code === 'too_small') return issue.inclusive === false ? `be more than ${limit}` : `be at least ${limit}`;
+  return issue.inclusive === false ? `be less than ${limit}` : `be at most ${limit}`;
+}
+
+const didYouMeanOf = (issue: Issue, value: unknown) =>
+  issue.code === 'invalid_value' && typeof value === 'string' ? didYouMean(value, issue.values.map(String)) : '';
+
+const KINDS: Readonly<Record<string, string>> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a mapping',
+  record: 'a mapping',
+};
+const kindOf = (expected: string) => KINDS[expected] ?? expected;
+
+const isScalar = (value: unknown) => typeof value !== 'object' || value === null;
+
+/** A value as it is repeated in a message: by its kind alone where it could be a secret. */
+function describe(value: unknown, path: Path, written: (path: Path) => string | undefined): string {
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  if (value instanceof Date) return 'a date';
+  if (value === null) return written(path) === 'null' || written(path) === '~' ? 'null' : 'nothing';
+  if (typeof value === 'object') return 'a mapping';
+  const text = written(path) ?? JSON.stringify(value);
+  if (path.some((key) => SECRET_PLACES.has(String(key)))) return 'a value that is not shown here';
+  if (typeof value !== 'string') return text;
+  return value === '' ? 'an empty text' : JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}…` : value);
+}
+
+const SECRET_PLACES = new Set(['token', 'password', 'becomePassword', 'apiKey', 'adminKey', 'secretEnv']);
+
+/** Names the key and what it is for. */
+function hint(schema: z.core.$ZodType | undefined, path: Path): string {
+  const doc = docOf(schema);
+  return doc ? `Correct ${String(path.at(-1))}: ${lowerFirst(doc)}` : 'See specs/reference.yaml for what goes here.';
+}
+
+const lowerFirst = (text: string) => text.slice(0, 1).toLowerCase() + text.slice(1);
