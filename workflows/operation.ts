@@ -41,7 +41,10 @@ export interface Operation {
   each<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void>;
   findings(findings: readonly Finding[]): void;
   warnings(texts: readonly string[]): void;
-  readonly leftBehind: readonly string[];
+  /** Names what could not be dealt with on a host; the operation then ends stuck. */
+  readonly left: (host: string, error: unknown) => void;
+  /** Image ids by reference, as the fetch step found them. */
+  readonly images: Record<string, string>;
 }
 
 /** Runs `body` as an operation: keeps its progress, its search attributes and details, and translates how it ends. */
@@ -122,9 +125,14 @@ export async function conduct(
     },
     findings: (found) => update({ findings: [...progress.findings, ...found] }),
     warnings: (texts) => update({ warnings: [...progress.warnings, ...texts] }),
-    get leftBehind() {
-      return progress.leftBehind;
+    left: (host, error) => {
+      const why = failedOf(error, progress.stage);
+      update({
+        leftBehind: [...progress.leftBehind, `${host}: not reached, whatever it holds is still there (${why.message})`],
+        failed: progress.failed ?? { ...why, host: why.host || host },
+      });
     },
+    images: {},
   };
 
   const close = (change_: Partial<OperationProgress> & Pick<OperationProgress, 'outcome'>) => {

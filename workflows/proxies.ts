@@ -16,11 +16,14 @@ export function attemptsWithin(seconds: number): number {
   return attempts;
 }
 
+/** The activities of a site, bound to what is done, for the UI, and how long it may take. */
+export type Act = (options: { readonly summary: string; readonly minutes?: number }) => Activities;
+
 /**
  * The activities of a site. All of them heartbeat, and a cancelled one is waited for: an undo must not run beside
- * the command that it undoes. `run` names what is done, for the UI, and how long it may take.
+ * the command that it undoes.
  */
-export function activitiesAt({ site, hosts }: Pick<ClusterSpec, 'site' | 'hosts'>): (options: { readonly summary: string; readonly minutes?: number }) => Activities {
+export function activitiesAt({ site, hosts }: Pick<ClusterSpec, 'site' | 'hosts'>): Act {
   return ({ summary, minutes = 5 }) =>
     proxyActivities<Activities>({
       ...COMMON,
@@ -37,7 +40,13 @@ export function activitiesAt({ site, hosts }: Pick<ClusterSpec, 'site' | 'hosts'
 
 /** The activity that only shows that a Temporal worker of the site is there. */
 export const presenceAt = (site: string): Pick<Activities, 'present'> =>
-  proxyActivities<Activities>({ ...COMMON, taskQueue: activityQueue(site), summary: `a Temporal worker of site ${site}`, startToCloseTimeout: '10 seconds', scheduleToStartTimeout: '30 seconds' });
+  proxyActivities<Activities>({
+    ...COMMON,
+    taskQueue: activityQueue(site),
+    summary: `a Temporal worker of site ${site}`,
+    startToCloseTimeout: '10 seconds',
+    scheduleToStartTimeout: '30 seconds',
+  });
 
 const COMMON = {
   heartbeatTimeout: '15 seconds',

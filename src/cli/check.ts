@@ -8,6 +8,7 @@ import type { ToolOutput } from '../facts/fact.ts';
 import { connectClient } from '../client.ts';
 import { EXIT, jsonOption, print, reporting } from './output.ts';
 import { requireSpec } from './spec-file.ts';
+import { planQuestion } from './plan.ts';
 import { checkView, renderFindings } from './views/findings.ts';
 
 export function addCheck(program: Command): void {
@@ -33,7 +34,7 @@ export function addCheck(program: Command): void {
 async function askHosts(spec: Awaited<ReturnType<typeof requireSpec>>['spec']): Promise<readonly Finding[]> {
   const client = await connectClient();
   try {
-    return await client.ask<readonly Finding[]>('check', [{ spec }]);
+    return await client.ask<readonly Finding[]>('check', [await planQuestion(client, spec)]);
   } finally {
     await client.close();
   }

@@ -14,7 +14,7 @@ export function addLogs(program: Command): void {
       .option('--tail <lines>', 'lines of each', (value) => Number.parseInt(value, 10), 50),
   ).action((name: string, { json, engine, tail }: { json?: boolean; engine?: string; tail: number }) =>
     withClient(json, async (client) => {
-      const { serving } = await client.record(name);
+      const { serving, specs } = await client.record(name);
       const names = serving
         ? [...serving.engines.map((row) => row.name), ...(serving.router.name ? [serving.router.name] : [])]
         : [];
@@ -29,7 +29,9 @@ export function addLogs(program: Command): void {
           retryable: false,
         });
       }
-      const logs = await client.ask<Record<string, string>>('logs', [{ serving, names: wanted, tailLines: tail }]);
+      const logs = await client.ask<Record<string, string>>('logs', [
+        { serving, spec: specs[serving.specDigest], names: wanted, tailLines: tail },
+      ]);
       print(
         logs,
         () =>

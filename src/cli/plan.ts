@@ -3,7 +3,8 @@ import type { Plan } from '../plan/types.ts';
 import { isNoop } from '../plan/noop.ts';
 import { connectClient, type TandemClient } from '../client.ts';
 import { DeployError } from '../errors.ts';
-import type { ClusterRecord } from '../../workflows/messages.ts';
+import type { ClusterSpec } from '../spec/schema.ts';
+import type { PlanQuestion } from '../../workflows/inspect.ts';
 import { EXIT, jsonOption, print, reporting } from './output.ts';
 import { requireSpec } from './spec-file.ts';
 import { renderPlan } from './views/plan.ts';
@@ -16,20 +17,10 @@ export function addPlan(program: Command): void {
       .option('--exit-code', 'exit 5 when there are changes'),
   ).action((file: string, { json, exitCode }: { json?: boolean; exitCode?: boolean }) =>
     reporting(json, async () => {
-      const { spec, specDigest } = await requireSpec(file);
+      const { spec } = await requireSpec(file);
       const client = await connectClient();
       try {
-        const record = await recordOf(client, spec.name);
-        const plan = await client.ask<Plan>('plan', [
-          {
-            spec,
-            specDigest,
-            cluster: spec.name,
-            deployment: (record?.deployments.at(-1)?.deployment ?? 0) + 1,
-            installation: record?.installation ?? 'new',
-            serving: record?.serving ?? null,
-          },
-        ]);
+        const plan = await client.ask<Plan>('plan', [await planQuestion(client, spec)]);
         print(plan, () => renderPlan(plan), json);
         if (exitCode && !isNoop(plan)) process.exitCode = EXIT.changes;
       } finally {
@@ -39,9 +30,17 @@ export function addPlan(program: Command): void {
   );
 }
 
-/** The record of a cluster; undefined for one that is new. */
-const recordOf = (client: TandemClient, name: string): Promise<ClusterRecord | undefined> =>
-  client.record(name).catch((error: unknown) => {
+/** What a deploy of `spec` would start from: the record of its cluster, or none yet. */
+export async function planQuestion(client: TandemClient, spec: ClusterSpec): Promise<PlanQuestion> {
+  const record = await client.record(spec.name).catch((error: unknown) => {
     if (error instanceof DeployError && error.code === 'CLUSTER_UNKNOWN') return undefined;
     throw error;
   });
+  return {
+    spec,
+    cluster: spec.name,
+    deployment: (record?.deployments.at(-1)?.deployment ?? 0) + 1,
+    installation: record?.installation ?? 'new',
+    serving: record?.serving ?? null,
+  };
+}

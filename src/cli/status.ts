@@ -34,7 +34,13 @@ async function readStatus(client: TandemClient, name: string): Promise<StatusVie
   const record = await client.record(name);
   const [progress, health] = await Promise.all([
     record.running ? client.progress(record.running.workflowId) : undefined,
-    record.serving ? client.ask<Record<string, boolean | null>>('health', [record.serving]).catch(() => ({})) : {},
+    record.serving
+      ? client
+          .ask<Record<string, boolean | null>>('health', [
+            { serving: record.serving, spec: record.specs[record.serving.specDigest] },
+          ])
+          .catch(() => ({}))
+      : {},
   ]);
   return statusView(record, progress?.stage ?? '', health);
 }

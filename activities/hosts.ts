@@ -1,0 +1,140 @@
+import {
+  LABELS,
+  type Drivers,
+  type Host,
+  type LeaseOwner,
+  type Output,
+  type Runtime,
+  type UnitState,
+} from '../src/drivers/types.ts';
+import { MARK } from '../src/drivers/weights/files.ts';
+import { DeployError } from '../src/errors.ts';
+import { hostQuestions, readHostFacts, type QuestionOptions } from '../src/facts/host-facts.ts';
+import { gpusOf, nicsOf, providerLibrariesOf } from '../src/facts/inventory.ts';
+import type { FoundUnit, HostInventory, HostRef, ModelPlan, Role } from '../src/plan/types.ts';
+import { signal } from './context.ts';
+
+export interface ObserveHost {
+  readonly ref: HostRef;
+  readonly cluster: string;
+  /** GPUs that the spec says are there; 0 on a host that only routes, where none need be readable. */
+  readonly gpus: number;
+  /** Where units of this cluster may be. */
+  readonly runtimes: readonly Runtime['kind'][];
+  readonly model: ModelPlan;
+  readonly options: QuestionOptions;
+}
+
+const PRESENCE_TIMEOUT_MS = 10_000;
+
+/** What is on a host, and its leases. */
+export function createHostActivities(drivers: Drivers) {
+  return {
+    /** Shows that a Temporal worker of this site is there. */
+    async present(): Promise<void> {},
+
+    /**
+     * Reads what the planner needs of one host; changes nothing. What cannot be read is an error and never an empty
+     * host: an engine that nobody saw would be started twice. Errors: HOST_*, CHECK_FAILED.
+     */
+    async observeHost({ ref, cluster, gpus, runtimes, model, options }: ObserveHost): Promise<HostInventory> {
+      const host = drivers.host(ref, signal());
+      const questions = hostQuestions(options);
+      const mark = `${await host.expand(model.path)}/${MARK}`;
+      const [outputs, found, leases] = await Promise.all([
+        host.runAll([...questions, { argv: ['test', '-s', mark], timeoutMs: PRESENCE_TIMEOUT_MS }]),
+        foundUnits(host, cluster, runtimes),
+        leasesOf(host),
+      ]);
+      const facts = readHostFacts(Object.fromEntries(questions.map(({ name }, index) => [name, outputs[index]!])));
+      if (gpus > 0 && facts.gpus.value === undefined) throw unreadable(ref.name, facts.gpus.why);
+      return {
+        host: ref.name,
+        gpus: gpusOf(facts),
+        nics: nicsOf(facts),
+        providerLibraries: providerLibrariesOf(facts),
+        leases,
+        found,
+        weights: succeeded(outputs.at(-1)) ? [`${model.id}/${model.revision}`] : [],
+      };
+    },
+
+    /** Takes leases, all or none. Errors: LEASE_HELD, LEASE_DIR_MISSING. */
+    async leaseGpus({
+      ref,
+      pci,
+      owner,
+    }: {
+      readonly ref: HostRef;
+      readonly pci: readonly string[];
+      readonly owner: LeaseOwner;
+    }): Promise<void> {
+      await drivers.host(ref, signal()).leases.take(pci, owner);
+    },
+
+    /** Releases those of the leases that `owner` holds; without a deployment number, those of every number. */
+    async releaseGpus({
+      ref,
+      pci,
+      owner,
+    }: {
+      readonly ref: HostRef;
+      readonly pci: readonly string[];
+      readonly owner: Omit<LeaseOwner, 'deployment'> & { readonly deployment?: number };
+    }): Promise<void> {
+      await drivers.host(ref, signal()).leases.release(pci, owner);
+    },
+  };
+}
+
+const succeeded = (output: Output | undefined): boolean => output?.exitCode === 0 && !output.timedOut;
+
+const unreadable = (host: string, why: string) =>
+  new DeployError({
+    code: 'CHECK_FAILED',
+    message: `${host}: its GPUs could not be read: ${why}`,
+    remedy: `Log in to ${host} and run \`amd-smi static --json\`; without the driver there is nothing to plan with.`,
+    retryable: false,
+    host,
+  });
+
+async function leasesOf(host: Host): Promise<HostInventory['leases']> {
+  const leases = await host.leases.list();
+  return leases
+    .map(({ pci, cluster, installation, deployment }) => ({ pci, cluster, installation, deployment }))
+    .toSorted((a, b) => (a.pci < b.pci ? -1 : 1));
+}
+
+async function foundUnits(
+  host: Host,
+  cluster: string,
+  runtimes: readonly Runtime['kind'][],
+): Promise<readonly FoundUnit[]> {
+  const units = await Promise.all(
+    runtimes.map(async (kind) =>
+      (await host.runtime(kind).find({ [LABELS.cluster]: cluster })).map((unit) => foundUnit(unit, kind)),
+    ),
+  );
+  return units.flat().toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function foundUnit({ name, labels, running }: UnitState, runtime: Runtime['kind']): FoundUnit {
+  const list = (text: string | undefined) => (text === undefined || text === '' ? [] : text.split(','));
+  const nics = labels[LABELS.nics];
+  const url = labels[LABELS.url];
+  return {
+    name,
+    kind: labels[LABELS.kind] === 'router' ? 'router' : 'engine',
+    runtime,
+    role: (labels[LABELS.role] ?? '') as Role | 'router',
+    index: Number(labels[LABELS.index] ?? 0),
+    rank: Number(labels[LABELS.rank] ?? 0),
+    gpus: list(labels[LABELS.gpus]).map(Number),
+    ...(nics === undefined ? {} : { nics: list(nics) }),
+    digest: labels[LABELS.digest] ?? '',
+    deployment: Number(labels[LABELS.deployment] ?? 0),
+    installation: labels[LABELS.installation] ?? '',
+    ...(url === undefined ? {} : { url }),
+    running,
+  };
+}

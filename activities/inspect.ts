@@ -1,0 +1,56 @@
+import { engineClient } from '../src/drivers/engine-client.ts';
+import type { Drivers, Runtime } from '../src/drivers/types.ts';
+import type { HostRef } from '../src/plan/types.ts';
+import type { SecretRef } from '../src/spec/schema.ts';
+import { signal } from './context.ts';
+import { secretOf } from './units.ts';
+
+/** What people ask to see of a running cluster. */
+export function createInspectActivities(drivers: Drivers) {
+  return {
+    /** Whether each engine of a host answers and generates, by name. */
+    async engineHealth({
+      ref,
+      engines,
+      apiKey,
+    }: {
+      readonly ref: HostRef;
+      readonly engines: readonly { readonly name: string; readonly url: string }[];
+      readonly apiKey?: SecretRef;
+    }): Promise<Record<string, boolean>> {
+      const { fetch } = drivers.host(ref, signal());
+      const key = await secretOf(drivers, apiKey);
+      const rows = engines.map(async ({ name, url }) => {
+        const healthy = await engineClient({ fetch, url, key })
+          .healthStatus()
+          .then(
+            (status) => status === 200,
+            () => false,
+          );
+        return [name, healthy] as const;
+      });
+      return Object.fromEntries(await Promise.all(rows));
+    },
+
+    /** The last lines of units' output, by name; what cannot be read says so in its place. */
+    async unitLogs({
+      ref,
+      units,
+      tailLines,
+    }: {
+      readonly ref: HostRef;
+      readonly units: readonly { readonly name: string; readonly runtime: Runtime['kind'] }[];
+      readonly tailLines: number;
+    }): Promise<Record<string, string>> {
+      const host = drivers.host(ref, signal());
+      const rows = units.map(async ({ name, runtime }) => {
+        const text = await host
+          .runtime(runtime)
+          .logs(name, { tailLines })
+          .catch((error: unknown) => `(not readable: ${error instanceof Error ? error.message : String(error)})`);
+        return [`${name} on ${ref.name}`, text] as const;
+      });
+      return Object.fromEntries(await Promise.all(rows));
+    },
+  };
+}

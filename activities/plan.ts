@@ -1,0 +1,18 @@
+import { planCluster } from '../src/plan/plan.ts';
+import { planDestroy, type DestroyPlan } from '../src/plan/destroy.ts';
+import type { Plan, PlanInput } from '../src/plan/types.ts';
+
+/**
+ * The pure planner in activities, so that what it decided is in the event history and a later planner cannot break
+ * the replay of a running operation.
+ */
+export const createPlanActivities = () => ({
+  /** Errors: PLAN_IMPOSSIBLE, CHANGE_REFUSED, NAME_CONFLICT. */
+  async planDeployment(input: PlanInput): Promise<Plan> {
+    return planCluster(input);
+  },
+
+  async planDestruction(input: Parameters<typeof planDestroy>[0]): Promise<DestroyPlan> {
+    return planDestroy(input);
+  },
+});

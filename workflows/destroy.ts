@@ -1,0 +1,129 @@
+import { hostRef } from '../src/plan/host-ref.ts';
+import { modelPlan } from '../src/plan/model.ts';
+import type { HostRef, RemovalPlan } from '../src/plan/types.ts';
+import type { Step } from '../src/saga/saga.ts';
+import type { OperationInput, OperationResult } from './messages.ts';
+import { observeReachable } from './observe.ts';
+import { conduct, type Operation } from './operation.ts';
+import { activitiesAt, presenceAt, type Act } from './proxies.ts';
+
+/**
+ * Takes a cluster down. It has no undo: it goes on past a failure, ends stuck naming what is left, and run again it
+ * finishes; cancelled, it stops between steps. Complete weights and images stay on the hosts as a cache.
+ */
+export async function destroy(input: OperationInput): Promise<OperationResult> {
+  return conduct(input, async (operation) => {
+    const { spec, cluster, installation, serving } = input;
+    const act = activitiesAt(spec);
+    await operation.step('reach-worker', () => presenceAt(spec.site).present());
+    const refs = spec.hosts.list.map((host) => hostRef(spec, host));
+    const inventory = await operation.step('observe', () =>
+      observeReachable(operation.each, act, { spec, cluster, refs, model: modelPlan(spec), serving }, operation.left),
+    );
+    const plan = await operation.step('plan', () =>
+      act({ summary: 'plan the destruction' }).planDestruction({
+        cluster,
+        spec,
+        inventory,
+        installation,
+        knownHosts: serving?.hosts ?? [],
+      }),
+    );
+    for (const stranger of plan.strangers) operation.warnings([`left alone, not of this installation: ${stranger}`]);
+    const hosts = new Map(plan.hosts.map((ref) => [ref.name, ref]));
+    await operation.forward([
+      unwireExternal(input, act, operation, plan.removals, hosts),
+      remove(
+        input,
+        act,
+        operation,
+        'stop-router',
+        plan.removals.filter(({ kind }) => kind === 'router'),
+        hosts,
+      ),
+      remove(
+        input,
+        act,
+        operation,
+        'stop-engines',
+        plan.removals.filter(({ kind }) => kind === 'engine'),
+        hosts,
+      ),
+      {
+        name: 'release-gpus',
+        run: () =>
+          operation.each(plan.leases, async ({ host, pci }) => {
+            await act({ summary: `release GPUs of ${host}` }).releaseGpus({
+              ref: hosts.get(host)!,
+              pci,
+              owner: { cluster, installation },
+            });
+          }),
+      },
+    ]);
+    return { outcome: 'succeeded', serving: null };
+  });
+}
+
+/** A router of others keeps running: its list must not keep engines that are about to end. */
+function unwireExternal(
+  { spec }: OperationInput,
+  act: Act,
+  operation: Operation,
+  removals: readonly RemovalPlan[],
+  hosts: ReadonlyMap<string, HostRef>,
+): Step {
+  const { router } = spec;
+  const engines =
+    'external' in router ? removals.filter(({ kind, url }) => kind === 'engine' && url !== undefined) : [];
+  return {
+    name: 'unwire-engines',
+    run: () =>
+      operation.each(engines, async ({ name, url, parts }) => {
+        if (!('external' in router)) return;
+        const { implementation, version, ...external } = router.external;
+        const drainTimeoutSeconds = spec.upgrade.drainTimeoutSeconds;
+        await act({
+          summary: `take ${name} out of routing`,
+          minutes: Math.ceil(drainTimeoutSeconds / 60) + 5,
+        }).unwireEngine({
+          router: {
+            kind: 'external',
+            implementation,
+            version: version ?? '',
+            pairingKeys: implementation === 'smg',
+            ...external,
+          },
+          engine: { name, url: url!, ...(spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {}) },
+          ref: hosts.get(parts[0]!.host)!,
+          drainTimeoutSeconds,
+        });
+      }),
+  };
+}
+
+function remove(
+  { cluster, installation, spec }: OperationInput,
+  act: Act,
+  operation: Operation,
+  name: string,
+  removals: readonly RemovalPlan[],
+  hosts: ReadonlyMap<string, HostRef>,
+): Step {
+  const timeoutSeconds = spec.engine.stopTimeoutSeconds;
+  const parts = removals.flatMap(({ name: unit, runtime, deployment, parts: rows }) =>
+    rows.flatMap(({ host, rank }) => {
+      const ref = hosts.get(host);
+      return ref ? [{ name: unit, runtime, deployment, rank, cluster, installation, ref }] : [];
+    }),
+  );
+  return {
+    name,
+    run: () =>
+      operation.each(parts, async (unit) => {
+        const summary = `remove ${unit.name} from ${unit.ref.name}`;
+        await act({ summary, minutes: Math.ceil(timeoutSeconds / 60) + 5 }).stopRank({ ...unit, timeoutSeconds });
+        await act({ summary }).removeRank(unit);
+      }),
+  };
+}

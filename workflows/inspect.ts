@@ -1,0 +1,126 @@
+import type { Finding } from '../src/checks/check.ts';
+import { demandsOf } from '../src/checks/demand.ts';
+import { hostRef } from '../src/plan/host-ref.ts';
+import { modelPlan } from '../src/plan/model.ts';
+import type { Plan } from '../src/plan/types.ts';
+import { each } from '../src/saga/saga.ts';
+import type { ClusterSpec } from '../src/spec/schema.ts';
+import type { Serving } from './messages.ts';
+import { observe, type Each } from './observe.ts';
+import { activitiesAt, presenceAt } from './proxies.ts';
+
+/** Workflows that only read: what `plan`, `check`, `status` and `logs` show. */
+
+const FAN_OUT = 50;
+const bounded: Each = (items, task) => each(items, FAN_OUT, task);
+
+export interface PlanQuestion {
+  readonly spec: ClusterSpec;
+  readonly cluster: string;
+  readonly installation: string;
+  readonly deployment: number;
+  readonly serving: Serving | null;
+}
+
+/** What a deploy of this spec would do now. */
+export async function plan({ spec, cluster, installation, deployment, serving }: PlanQuestion): Promise<Plan> {
+  await presenceAt(spec.site).present();
+  const act = activitiesAt(impatient(spec));
+  const refs = spec.hosts.list.map((host) => hostRef(spec, host));
+  const inventory = await observe(bounded, act, { spec, cluster, refs, model: modelPlan(spec), serving });
+  return await act({ summary: 'plan' }).planDeployment({
+    spec,
+    inventory,
+    installation,
+    deployment,
+    ...(serving ? { serving } : {}),
+  });
+}
+
+/** The findings of the host checks and of the links that a deploy would measure. */
+export async function check(question: PlanQuestion): Promise<readonly Finding[]> {
+  const { spec } = question;
+  const planned = await plan(question);
+  const act = activitiesAt(impatient(spec));
+  const refs = new Map(planned.hosts.map((ref) => [ref.name, ref]));
+  const findings: Finding[] = [];
+  await bounded(demandsOf(spec, planned), async (demand) => {
+    findings.push(
+      ...(await act({ summary: `check ${demand.host}` }).checkHost({ ref: refs.get(demand.host)!, demand })),
+    );
+  });
+  findings.sort((a, b) => (a.host < b.host ? -1 : a.host > b.host ? 1 : 0)); // Activities end in any order.
+  for (const round of planned.rounds) {
+    const hosts = new Set(round.tests.flatMap(({ source, target }) => [source.host, target.host]));
+    findings.push(
+      ...(await act({ summary: 'measure links' }).measureRound({
+        round,
+        refs: [...hosts].map((name) => refs.get(name)!),
+        seconds: spec.rdma.testSeconds,
+        waive: spec.checks.waive,
+      })),
+    );
+  }
+  return findings;
+}
+
+/** Whether each engine answers, by name; null where its host does not. */
+export async function health({
+  serving,
+  spec,
+}: {
+  readonly serving: Serving;
+  readonly spec: ClusterSpec;
+}): Promise<Record<string, boolean | null>> {
+  await presenceAt(serving.site).present();
+  const act = activitiesAt(impatient(spec));
+  const answers: Record<string, boolean | null> = Object.fromEntries(serving.engines.map(({ name }) => [name, null]));
+  await bounded(serving.hosts, async (ref) => {
+    const engines = serving.engines.filter(({ hosts }) => hosts[0] === ref.name);
+    if (engines.length === 0) return;
+    const { apiKey } = spec.engine;
+    await act({ summary: `health of ${ref.name}` })
+      .engineHealth({ ref, engines: engines.map(({ name, url }) => ({ name, url })), ...(apiKey ? { apiKey } : {}) })
+      .then(
+        (found) => Object.assign(answers, found),
+        () => {},
+      ); // Not readable: null says so.
+  });
+  return answers;
+}
+
+/** The last lines of units, by unit and host. */
+export async function logs({
+  serving,
+  spec,
+  names,
+  tailLines,
+}: {
+  readonly serving: Serving;
+  readonly spec: ClusterSpec;
+  readonly names: readonly string[];
+  readonly tailLines: number;
+}): Promise<Record<string, string>> {
+  await presenceAt(serving.site).present();
+  const act = activitiesAt(impatient(spec));
+  const { router } = serving;
+  const units = [
+    ...serving.engines.map(({ name, runtime, hosts }) => ({ name, runtime, hosts })),
+    ...(router.name && router.host && router.runtime
+      ? [{ name: router.name, runtime: router.runtime, hosts: [router.host] }]
+      : []),
+  ].filter(({ name }) => names.includes(name));
+  const found: Record<string, string> = {};
+  await bounded(serving.hosts, async (ref) => {
+    const here = units.filter(({ hosts }) => hosts.includes(ref.name)).map(({ name, runtime }) => ({ name, runtime }));
+    if (here.length > 0)
+      Object.assign(found, await act({ summary: `logs of ${ref.name}` }).unitLogs({ ref, units: here, tailLines }));
+  });
+  return Object.fromEntries(Object.entries(found).sort());
+}
+
+/** A person waits for the answer: an unreachable host is said soon. */
+const impatient = (spec: ClusterSpec): ClusterSpec => ({
+  ...spec,
+  hosts: { ...spec.hosts, ssh: { ...spec.hosts.ssh, retrySeconds: Math.min(spec.hosts.ssh.retrySeconds, 5) } },
+});
