@@ -61,15 +61,19 @@ export const headersOf = (key: string | undefined, withBody: boolean): Record<st
 export function noAnswer(error: unknown): unknown {
   if (error instanceof NoAnswer) return error;
   if (error instanceof DeployError && error.code.startsWith('HOST_')) return error;
-  const abort = error instanceof Error && error.name === 'AbortError';
-  return abort ? error : new NoAnswer(reasonOf(error), { cause: error });
+  return nameOf(error) === 'AbortError' ? error : new NoAnswer(reasonOf(error), { cause: error });
 }
 
-/** "ECONNREFUSED", "TimeoutError: …": fetch hides the reason in the cause. */
+/** "connection refused", "no answer within the limit": fetch hides the reason in the cause. */
 function reasonOf(error: unknown): string {
-  for (let at = error; at instanceof Error; at = at.cause) {
+  let message = String(error);
+  for (let at = error; typeof at === 'object' && at !== null; at = 'cause' in at ? at.cause : undefined) {
     if ('code' in at && typeof at.code === 'string') return at.code === 'ECONNREFUSED' ? 'connection refused' : at.code;
-    if (at.name === 'TimeoutError') return 'no answer within the limit';
+    if (nameOf(at) === 'TimeoutError') return 'no answer within the limit';
+    if ('message' in at && typeof at.message === 'string' && at.message !== '') message = at.message;
   }
-  return error instanceof Error ? error.message : String(error);
+  return message;
 }
+
+const nameOf = (error: unknown): unknown =>
+  typeof error === 'object' && error !== null && 'name' in error ? error.name : undefined;

@@ -90,8 +90,9 @@ export async function localHost(
     },
     fetch: direct,
     async close() {
-      for (const { running } of units.values()) running?.signal('SIGKILL');
-      await Promise.all([...units.values()].map(({ running }) => running?.exited));
+      const running = [...units.values()].flatMap((unit) => unit.running ?? []);
+      for (const program of running) program.signal('SIGKILL');
+      await Promise.all(running.map(({ exited }) => exited));
       await rm(home, { recursive: true, force: true });
     },
   };

@@ -33,6 +33,8 @@ export interface Answers {
   events?: readonly string[];
   /** Milliseconds before the first event and between events. */
   eventMs?: number;
+  /** Told of each request before it is answered. */
+  asked?: (path: string) => void | Promise<void>;
 }
 
 const text = (token: string, finish: string | null = null) =>
@@ -54,9 +56,11 @@ export function standIn(address: string, port: number, role: Role, answers: Answ
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { ready = 200, health = 200, running = 0, model = 'm' } = at.answers;
     const path = new URL(request.url!, url).pathname;
+    response.shouldKeepAlive = false; // Or the next test would meet a connection of this one.
     let body = '';
     for await (const bytes of request) body += String(bytes);
     keys.push(request.headers.authorization);
+    await at.answers.asked?.(path);
     const json = (value: unknown, status = 200) =>
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
     switch (path) {
@@ -79,7 +83,8 @@ export function standIn(address: string, port: number, role: Role, answers: Answ
         );
       case '/v1/completions':
         bodies.push(body);
-        return void ((JSON.parse(body) as { stream?: boolean }).stream ? await events(response) : completion(json));
+        if ((JSON.parse(body) as { stream?: boolean }).stream) return await events(response);
+        return completion(json);
       default:
         return void json({ detail: 'Not Found' }, 404);
     }
@@ -92,7 +97,7 @@ export function standIn(address: string, port: number, role: Role, answers: Answ
     json(body, status);
   }
   async function events(response: ServerResponse): Promise<void> {
-    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'transfer-encoding': 'chunked' });
     for (const data of at.answers.events ?? GOOD_EVENTS) {
       await new Promise((resolve) => setTimeout(resolve, at.answers.eventMs ?? 0));
       if (data === 'CUT') return void response.destroy();

@@ -1,0 +1,93 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { NoAnswer } from '../../src/drivers/ask.ts';
+import { engineClient, requestCountOf } from '../../src/drivers/engine-client.ts';
+import type { Fetch } from '../../src/drivers/types.ts';
+import { localDrivers } from '../support/local-host.ts';
+import { standIn, type StandIn } from '../support/stand-in-engine.ts';
+
+const answering =
+  (pages: Readonly<Record<string, unknown>>): Fetch =>
+  async (url) => {
+    const page = pages[new URL(url).pathname];
+    return page === undefined ? new Response('{"detail":"Not Found"}', { status: 404 }) : Response.json(page);
+  };
+const client = (pages: Readonly<Record<string, unknown>>) =>
+  engineClient({ fetch: answering(pages), url: 'http://e:1' });
+const load = (rest: object) => ({ loads: [{ num_running_reqs: 0, num_waiting_reqs: 0, ...rest }] });
+
+describe('an engine asked over HTTP', () => {
+  let engine: StandIn;
+  beforeEach(async () => {
+    engine = standIn('127.84.3.1', 30000, 'decode', { running: 2 });
+    await engine.listening;
+  });
+  afterEach(async () => {
+    engine.exit(0);
+    await engine.exited;
+  });
+
+  it('gives role, name, version and open requests, and gets its key', async () => {
+    const asked = engineClient({ fetch: localDrivers([]).fetch, url: engine.url, key: 'k' });
+    expect(await asked.readyStatus()).toBe(200);
+    expect(await asked.modelInfo()).toEqual({ role: 'decode', servedModelName: 'm' });
+    expect(await asked.version()).toBe('0.5.23');
+    expect(await asked.openRequests()).toBe(2);
+    expect(new Set(engine.keys)).toEqual(new Set(['Bearer k']));
+  });
+});
+
+describe('what an engine says', () => {
+  it('is found under its older names', async () => {
+    const older = client({
+      '/get_model_info': { disaggregation_mode: 'prefill', served_model_name: 'm' },
+      '/get_server_info': { version: '0.4.9' },
+    });
+    expect(await older.modelInfo()).toEqual({ role: 'prefill', servedModelName: 'm' });
+    expect(await older.version()).toBe('0.4.9');
+  });
+
+  it('counts requests that only a PD queue holds, and no request twice', async () => {
+    const queued = load({
+      disaggregation: { mode: 'prefill', prefill_bootstrap_queue_reqs: 2, prefill_inflight_queue_reqs: 1 },
+    });
+    expect(await client({ '/v1/loads': queued }).openRequests()).toBe(3);
+    const both = load({ num_running_reqs: 1, num_waiting_reqs: 3, disaggregation: { decode_transfer_queue_reqs: 2 } });
+    expect(await client({ '/v1/loads': both }).openRequests()).toBe(4);
+    expect(
+      await client({ '/v1/loads': { loads: [...load({ num_running_reqs: 1 }).loads, ...both.loads] } }).openRequests(),
+    ).toBe(5);
+  });
+
+  it.each([
+    ['no such page', {}],
+    ['a page of another shape', { '/model_info': { model_path: '/m' }, '/v1/loads': { requests: 0 } }],
+  ])('is no answer when there is %s, never a healthy default', async (_, pages) => {
+    await expect(client(pages).modelInfo()).rejects.toBeInstanceOf(NoAnswer);
+    await expect(client(pages).openRequests()).rejects.toBeInstanceOf(NoAnswer);
+    await expect(client(pages).requestCount()).rejects.toBeInstanceOf(NoAnswer);
+  });
+});
+
+describe('the request counter', () => {
+  it('sums streams and others', () => {
+    expect(
+      requestCountOf(
+        'sglang:num_requests_total{is_streaming="false"} 14.0\nsglang:num_requests_total{is_streaming="true"} 4.0\n',
+      ),
+    ).toBe(18);
+  });
+
+  it('falls back to answered generation requests, and does not count health checks', () => {
+    const metrics = [
+      'sglang:http_responses_total{endpoint="/health",method="GET",status_code="200"} 11.0',
+      'sglang:http_responses_total{endpoint="/v1/chat/completions",method="POST",status_code="200"} 11.0',
+      'sglang:http_responses_total{endpoint="/v1/completions",method="POST",status_code="200"} 2.0',
+      'sglang:http_responses_total{endpoint="/v1/models",method="GET",status_code="200"} 14.0',
+    ].join('\n');
+    expect(requestCountOf(metrics)).toBe(13);
+  });
+
+  it('is 0 before the first request, when the counter does not exist', () => {
+    expect(requestCountOf('# TYPE sglang:num_requests_total counter\n')).toBe(0);
+  });
+});
