@@ -166,7 +166,8 @@ class Meter {
     metrics.observe('prompt_tokens_histogram', {}, promptTokens);
     metrics.observe('uncached_prompt_tokens_histogram', {}, promptTokens);
     metrics.observe('generation_tokens_histogram', {}, tokens);
-    if (tokens > 1) {
+    // Real engines were seen to time these of streams only.
+    if (tokens > 1 && this.#job.streaming) {
       const perToken = (now - this.#firstAt) / 1000 / (tokens - 1);
       metrics.observe('request_time_per_output_token_seconds', this.#streaming, perToken);
     }

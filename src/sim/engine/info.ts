@@ -90,6 +90,7 @@ export function serverInfo(settings: Settings, model: Model, scheduler: Schedule
   const { custom_sigquit_handler: _, ...stateArgs } = settings.args;
   return {
     ...settings.args,
+    ...(settings.role === 'decode' && { hicache_ratio: null }),
     launch_command: settings.launchCommand,
     status: 'ready',
     max_total_num_tokens: settings.maxTotalTokens,
@@ -106,6 +107,9 @@ export function serverInfo(settings: Settings, model: Model, scheduler: Schedule
     internal_states: [
       {
         ...stateArgs,
+        pp_max_micro_batch_size: settings.maxRunning,
+        disaggregation_decode_retraction_backup:
+          settings.args['disaggregation_decode_retraction_backup'] ?? 'cpu_tensor',
         world_size: settings.args['tp_size'],
         startup_time: startupTime,
         effective_max_running_requests_per_dp: settings.maxRunning,

@@ -134,6 +134,7 @@ export class Scheduler {
       else {
         if (role === 'null') await this.#forward(job);
         else if (job.bootstrap !== undefined && !isFake(job)) await this.#receive(job, job.bootstrap);
+        else this.#events.stage('fake_output', 0);
         yield* this.#decode(job);
       }
     } finally {

@@ -57,7 +57,9 @@ export async function readSettings(options: EngineOptions): Promise<Settings> {
     model_path: modelPath,
     tokenizer_path: modelPath,
     served_model_name: modelPath,
+    // What the two roles resolve differently without being told.
     load_balance_method: role === 'prefill' ? 'follow_bootstrap_room' : 'round_robin',
+    ...(role === 'decode' && { disaggregation_decode_extra_slots: 0 }),
     ...Object.fromEntries([...given].map(([flag, its]) => [flag.replaceAll('-', '_'), its])),
   };
   delete args['config'];
