@@ -1,0 +1,76 @@
+import type { Step } from '../../src/saga/saga.ts';
+import { enginesOf, leavingUnits, minutesOf, routerRef, type DeployContext } from './context.ts';
+
+/** Every new pair answers by itself; then every new engine through the router, measured. */
+export function accept({ plan, input, act, operation, ref, measured }: DeployContext): Step {
+  const { acceptance, engine: common } = input.spec;
+  const engines = enginesOf(plan);
+  const asked = (name: string) => {
+    const engine = engines.find((row) => row.name === name)!;
+    return { engine, ref: ref(engine.host) };
+  };
+  return {
+    name: 'accept',
+    run: async () => {
+      await operation.each(plan.pairs, async ({ prefill, decode }) => {
+        await act({
+          summary: `${prefill} and ${decode} answer together`,
+          minutes: minutesOf(4 * acceptance.timeoutSeconds),
+        }).acceptPair({
+          prefill: asked(prefill),
+          decode: asked(decode),
+          model: plan.model.id,
+          timeoutSeconds: acceptance.timeoutSeconds,
+        });
+      });
+      const { load } = await act({ summary: 'requests through the router', minutes: 60 }).acceptRouted({
+        router: plan.router,
+        ...routerRef(plan, ref),
+        model: plan.model.id,
+        acceptance,
+        engines: engines.filter(({ action }) => action !== 'keep').map(({ name }) => asked(name)),
+        ...(common.apiKey ? { engineKey: common.apiKey } : {}),
+      });
+      measured.value = {
+        requests: load.requests,
+        ttftMs: load.ttftMs,
+        itlMs: load.itlMs,
+        tokensPerSecond: load.outputTokensPerSecond,
+      };
+    },
+  };
+}
+
+/** What runs, held against the plan: nothing is taken for done because a step said so. */
+export function confirm(context: DeployContext): Step {
+  const { plan, input, act, operation, ref } = context;
+  const engines = enginesOf(plan);
+  const { router } = plan;
+  const leaving = [...new Set(leavingUnits(context).map(({ name }) => name))];
+  const hosts = plan.hosts.filter(
+    ({ name }) =>
+      engines.some((engine) => engine.ranks.some(({ host }) => host === name)) ||
+      (router.kind === 'managed' && router.host === name),
+  );
+  return {
+    name: 'confirm',
+    run: async () => {
+      await operation.each(hosts, async ({ name }) => {
+        await act({ summary: `compare ${name} with the plan` }).confirmHost({
+          ref: ref(name),
+          cluster: input.cluster,
+          engines: engines.filter((engine) => engine.ranks.some(({ host }) => host === name)),
+          ...(router.kind === 'managed' && router.host === name ? { router } : {}),
+          imageIds: operation.images,
+          leaving,
+        });
+      });
+      await act({ summary: 'compare the router’s list with the plan' }).confirmRouter({
+        router,
+        ...routerRef(plan, ref),
+        engines,
+        kvGeneration: plan.kvGeneration,
+      });
+    },
+  };
+}

@@ -1,0 +1,73 @@
+import type { EnginePlan } from '../../src/plan/types.ts';
+import type { Step } from '../../src/saga/saga.ts';
+import type { Act } from '../proxies.ts';
+import { minutesOf, startingRanks, unitAt, type DeployContext } from './context.ts';
+
+export function launch({ plan, input, act, operation, ref }: DeployContext, role: EnginePlan['role']): Step {
+  const { cluster, installation } = input;
+  const engines = plan[role].filter(({ action }) => action !== 'keep');
+  const ranks = startingRanks(plan).filter(({ engine }) => engine.role === role);
+  return {
+    name: `start-${role}`,
+    run: async () => {
+      await operation.each(ranks, async ({ engine, rank, host }) => {
+        const image = engine.ranks.find((row) => row.rank === rank)?.container?.image;
+        const imageId = image === undefined ? undefined : operation.images[image];
+        await act({ summary: `start ${engine.name}${rank > 0 ? ` rank ${rank}` : ''} on ${host}` }).startRank({
+          ref: ref(host),
+          engine,
+          rank,
+          cluster,
+          installation,
+          ...(imageId === undefined ? {} : { imageId }),
+        });
+      });
+      await operation.each(engines, async (engine) => {
+        const refs = engine.ranks.map(({ host }) => ref(host));
+        await act({ summary: `await ${engine.name}`, minutes: minutesOf(engine.readyTimeoutSeconds) }).awaitEngine({
+          refs,
+          engine,
+          cluster,
+          installation,
+        });
+      });
+    },
+    undo: () =>
+      operation.each(ranks, async ({ engine, rank, host }) => {
+        await removeUnit(act, { ...unitAt(input, { ...engine, rank }), ref: ref(host) }, engine.stopTimeoutSeconds);
+      }),
+  };
+}
+
+export async function removeUnit(
+  act: Act,
+  unit: Parameters<ReturnType<Act>['removeRank']>[0],
+  timeoutSeconds: number,
+): Promise<void> {
+  const summary = `remove ${unit.name} from ${unit.ref.name}`;
+  await act({ summary, minutes: minutesOf(timeoutSeconds) }).stopRank({ ...unit, timeoutSeconds });
+  await act({ summary }).removeRank(unit);
+}
+
+/** Stops units, or on undo starts them again as they were. */
+export function stopUnits(
+  { input, act, operation }: DeployContext,
+  name: string,
+  units: readonly Parameters<ReturnType<Act>['restartRank']>[0][],
+): Step {
+  const timeoutSeconds = input.spec.engine.stopTimeoutSeconds;
+  return {
+    name,
+    run: () =>
+      operation.each(units, async (unit) => {
+        await act({ summary: `stop ${unit.name} on ${unit.ref.name}`, minutes: minutesOf(timeoutSeconds) }).stopRank({
+          ...unit,
+          timeoutSeconds,
+        });
+      }),
+    undo: () =>
+      operation.each(units, async (unit) => {
+        await act({ summary: `start ${unit.name} on ${unit.ref.name} again` }).restartRank(unit);
+      }),
+  };
+}

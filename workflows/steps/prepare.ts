@@ -1,0 +1,142 @@
+import { ApplicationFailure } from '@temporalio/workflow';
+import { verdictOf, type Finding } from '../../src/checks/check.ts';
+import { demandsOf } from '../../src/checks/demand.ts';
+import type { Step } from '../../src/saga/saga.ts';
+import type { Operation } from '../operation.ts';
+import { LONG, startingRanks, type DeployContext } from './context.ts';
+
+export function leaseGpus({ plan, input, act, operation, ref }: DeployContext): Step {
+  const { cluster, installation, deployment } = input;
+  const owner = { cluster, installation, deployment };
+  return {
+    name: 'lease-gpus',
+    run: () =>
+      operation.each(plan.leases, async ({ host, pci }) => {
+        await act({ summary: `lease ${pci.length} GPUs of ${host}` }).leaseGpus({ ref: ref(host), pci, owner });
+      }),
+    undo: () =>
+      operation.each(plan.leases, async ({ host, pci }) => {
+        await act({ summary: `release GPUs of ${host}` }).releaseGpus({ ref: ref(host), pci, owner });
+      }),
+  };
+}
+
+/** Drivers, ROCm, GPUs, ports, RDMA devices: of the hosts where something starts. */
+export function checkHosts({ plan, input, inventory, act, operation, ref }: DeployContext): Step {
+  const starting = new Set(startingRanks(plan).map(({ host }) => host));
+  if (plan.router.kind === 'managed' && plan.router.action !== 'keep') starting.add(plan.router.host);
+  const leases = Object.fromEntries(inventory.hosts.map((host) => [host.host, host.leases]));
+  const demands = demandsOf(input.spec, plan, { leases }).filter(({ host }) => starting.has(host));
+  return {
+    name: 'check-rocm',
+    run: async () => {
+      const findings: Finding[] = [];
+      await operation.each(demands, async (demand) => {
+        findings.push(...(await act({ summary: `check ${demand.host}` }).checkHost({ ref: ref(demand.host), demand })));
+      });
+      judged(operation, findings);
+    },
+  };
+}
+
+/** Measured bandwidth of every new link, a round at a time, so that no NIC is in two tests. */
+export function checkLinks({ plan, input, act, operation, ref }: DeployContext): Step {
+  const { testSeconds } = input.spec.rdma;
+  return {
+    name: 'check-rdma',
+    run: async () => {
+      const findings: Finding[] = [];
+      let number = 0;
+      for (const round of plan.rounds) {
+        number += 1;
+        const hosts = new Set(round.tests.flatMap(({ source, target }) => [source.host, target.host]));
+        const summary = `measure links, round ${number} of ${plan.rounds.length}`;
+        findings.push(
+          ...(await act({ summary }).measureRound({
+            round,
+            refs: [...hosts].map(ref),
+            seconds: testSeconds,
+            waive: input.spec.checks.waive,
+          })),
+        );
+      }
+      judged(operation, findings);
+    },
+  };
+}
+
+function judged(operation: Operation, findings: readonly Finding[]): void {
+  operation.findings(findings);
+  if (verdictOf(findings) !== 'fail') return;
+  const failed = findings.filter(({ verdict }) => verdict === 'fail');
+  const [first] = failed;
+  throw ApplicationFailure.create({
+    type: 'CHECK_FAILED',
+    nonRetryable: true,
+    message: `${failed.length} of ${findings.length} findings failed: ${[...new Set(failed.map(({ check, host, peer }) => `${check} on ${host}${peer ? ` → ${peer}` : ''}`))].slice(0, 5).join(', ')}`,
+    details: [
+      {
+        host: first!.host,
+        evidence: failed
+          .slice(0, 10)
+          .map(({ check, host, evidence }) => `${host} ${check}: ${evidence}`)
+          .join('\n'),
+        remedy: first!.remedy ?? 'See the findings.',
+      },
+    ],
+  });
+}
+
+/** The image first: it unpacks while weights move. */
+export function fetchAndStage({ plan, input, act, operation, ref }: DeployContext): readonly Step[] {
+  const { spec, cluster, installation, deployment } = input;
+  const model = {
+    ...(spec.model.token ? { token: spec.model.token } : {}),
+    ...(spec.model.endpoint ? { endpoint: spec.model.endpoint } : {}),
+  };
+  const owner = { cluster, installation, deployment };
+  return [
+    {
+      name: 'fetch-image',
+      run: async () => {
+        for (const { reference, hosts } of plan.images) {
+          const ids: Record<string, string> = {};
+          await operation.each(hosts, async (host) => {
+            ids[host] = (
+              await act({ summary: `image ${reference} on ${host}`, minutes: LONG }).fetchImage({
+                ref: ref(host),
+                reference,
+                pull: spec.engine.pull,
+              })
+            ).id;
+          });
+          await act({ summary: `one ${reference} on all hosts` }).compareImages({ reference, ids });
+          operation.images[reference] = Object.values(ids)[0]!;
+        }
+      },
+    },
+    {
+      name: 'stage-weights',
+      run: async () => {
+        if (plan.staging.length === 0) return;
+        const source = await act({ summary: 'resolve the revision' }).pinSource({ source: spec.model.source, model });
+        await operation.each(plan.staging, async (staging) => {
+          await act({ summary: `weights on ${staging.host}`, minutes: LONG }).stageWeights({
+            ref: ref(staging.host),
+            staging: { ...staging, source },
+            model,
+            ...owner,
+          });
+        });
+      },
+      undo: () =>
+        operation.each(plan.staging, async (staging) => {
+          await act({ summary: `drop partial weights on ${staging.host}` }).dropPartial({
+            ref: ref(staging.host),
+            staging,
+            ...owner,
+          });
+        }),
+    },
+  ];
+}

@@ -1,0 +1,153 @@
+import type { RemovalPlan } from '../../src/plan/types.ts';
+import type { Step } from '../../src/saga/saga.ts';
+import type { Act } from '../proxies.ts';
+import { enginesOf, isListed, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
+import { removeUnit, stopUnits } from './engines.ts';
+
+export function startRouter({ plan, input, act, operation, ref }: DeployContext): Step {
+  const { router } = plan;
+  if (router.kind === 'external' || router.action === 'keep') return { name: 'start-router', run: async () => {} };
+  const at = { ref: ref(router.host), router, cluster: input.cluster, installation: input.installation };
+  const unit = { ...unitAt(input, { ...router, rank: 0 }), ref: at.ref };
+  return {
+    name: 'start-router',
+    run: async () => {
+      const imageId = router.container && operation.images[router.container.image];
+      await act({ summary: `start ${router.name} on ${router.host}` }).startRouter({
+        ...at,
+        ...(imageId ? { imageId } : {}),
+      });
+      await act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) }).awaitRouter(at);
+    },
+    undo: () => removeUnit(act, unit, ROUTER_STOP_S),
+  };
+}
+
+const ROUTER_STOP_S = 30;
+
+/** Registers every engine of the plan that is not listed under its key, kept ones included: a router may have lost its list. */
+export function wireEngines({ plan, listed, input, act, operation, ref }: DeployContext): Step {
+  const { router, kvGeneration } = plan;
+  const missing = enginesOf(plan).filter((engine) => !isListed(engine, plan, listed));
+  const at = { router, ...routerRef(plan, ref) };
+  return {
+    name: 'wire-router',
+    run: () =>
+      operation.each(missing, async (engine) => {
+        await act({ summary: `register ${engine.name}` }).wireEngine({
+          ...at,
+          engine,
+          ref: ref(engine.host),
+          kvGeneration,
+        });
+      }),
+    undo: () =>
+      operation.each(missing, async (engine) => {
+        // One that was listed before, under another key, goes back to it; a new one goes.
+        const before = listed.find(({ url }) => url === engine.url);
+        if (before && engine.action === 'keep') {
+          await act({ summary: `register ${engine.name} as before` }).rewireEngine({
+            ...at,
+            engine,
+            ref: ref(engine.host),
+            kvGeneration: before.pairingKey ?? kvGeneration,
+          });
+        } else {
+          await unwire(act, {
+            ...at,
+            engine,
+            ref: ref(engine.host),
+            drainTimeoutSeconds: input.spec.upgrade.drainTimeoutSeconds,
+          });
+        }
+      }),
+  };
+}
+
+const unwire = (act: Act, at: Parameters<ReturnType<Act>['unwireEngine']>[0]) =>
+  act({ summary: `take ${at.engine.name} out of routing`, minutes: minutesOf(at.drainTimeoutSeconds) }).unwireEngine(
+    at,
+  );
+
+/** Takes units out of routing and stops them. They stay on their hosts, stopped, until nothing can fail any more. */
+export function retire(
+  context: DeployContext,
+  name: 'make-room' | 'retire',
+  removals: readonly RemovalPlan[],
+): readonly Step[] {
+  const { plan, input, listed, act, operation, ref } = context;
+  const { spec } = input;
+  const at = { router: plan.router, ...routerRef(plan, ref) };
+  const routed = removals.flatMap((removal) => {
+    const entry = listed.find(({ url }) => url === removal.url);
+    return entry ? [{ removal, entry, host: ref(removal.parts[0]!.host) }] : [];
+  });
+  const key = spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {};
+  const parts = removals.flatMap((removal) =>
+    removal.parts.map(({ host, rank }) => ({ ...unitAt(input, { ...removal, rank }), ref: ref(host) })),
+  );
+  return [
+    {
+      name: `${name}-unwire`,
+      run: () =>
+        operation.each(routed, async ({ removal, entry, host }) => {
+          await unwire(act, {
+            ...at,
+            engine: { name: removal.name, url: entry.url, ...key },
+            ref: host,
+            drainTimeoutSeconds: spec.upgrade.drainTimeoutSeconds,
+            settleSeconds: spec.upgrade.settleSeconds,
+          });
+        }),
+      undo: () =>
+        operation.each(routed, async ({ removal, entry, host }) => {
+          const engine = {
+            name: removal.name,
+            role: entry.role,
+            url: entry.url,
+            ...(entry.bootstrapPort === undefined ? {} : { bootstrapPort: entry.bootstrapPort }),
+            ...key,
+          };
+          await act({ summary: `register ${removal.name} again` }).rewireEngine({
+            ...at,
+            engine,
+            ref: host,
+            kvGeneration: entry.pairingKey ?? plan.kvGeneration,
+          });
+        }),
+    },
+    stopUnits(context, `${name}-stop`, parts),
+  ];
+}
+
+/**
+ * A router that is replaced frees its port before the new one starts, which interrupts serving, as the plan says. On
+ * undo the old one is started again and told its engines, since it forgets them.
+ */
+export function replaceRouter(context: DeployContext): Step {
+  const { plan, input, act, operation, ref } = context;
+  const { router } = plan;
+  const replaced = router.kind === 'managed' ? router.replaces : [];
+  const units = leavingUnits(context)
+    .filter(({ name, running }) => running && replaced.includes(name))
+    .map((unit) => ({ ...unitAt(input, unit), ref: unit.ref }));
+  const step = stopUnits(context, 'stop-old-router', units);
+  const { serving } = input;
+  const before = enginesOf(plan).filter(({ url }) => serving?.engines.some((engine) => engine.url === url));
+  return {
+    ...step,
+    undo: async () => {
+      await step.undo?.();
+      if (units.length === 0 || !serving) return;
+      await operation.each(before, async (engine) => {
+        await act({ summary: `register ${engine.name} again` }).rewireEngine({
+          router: { ...router, url: serving.router.url },
+          ...routerRef(plan, ref),
+          engine,
+          ref: ref(engine.host),
+          kvGeneration: serving.kvGeneration,
+        });
+      });
+    },
+  };
+}
