@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerPlan, HostRef } from '../src/plan/types.ts';
 import type { SecretRef } from '../src/spec/schema.ts';
 import { LABELS, type Drivers, type Host, type Runtime, type UnitState } from '../src/drivers/types.ts';
+import { redact } from '../src/drivers/secrets.ts';
 import { DeployError } from '../src/errors.ts';
 import { read } from '../src/facts/fact.ts';
 import { listeningPorts } from '../src/facts/listening-ports.ts';
@@ -130,12 +131,9 @@ export function tailOf(log: string, secrets: readonly string[]): string {
   return clean.length <= TAIL_CHARACTERS ? clean : `…${clean.slice(1 - TAIL_CHARACTERS)}`;
 }
 
-function redacted(text: string, secrets: readonly string[]): string {
-  const known = secrets.filter((secret) => secret !== '').toSorted((a, b) => b.length - a.length);
-  const clean = known.reduce((rest, secret) => rest.replaceAll(secret, '***'), text);
-  // SGLang prints its keys in server_args, escaped as Python does, so that the value itself may not be found.
-  return clean.replace(/(api_key['"]?\s*[=:]\s*)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")/g, "$1'***'");
-}
+/** SGLang prints its keys in server_args, escaped as Python does, so that the value itself may not be found. */
+const redacted = (text: string, secrets: readonly string[]): string =>
+  redact(text, secrets).replace(/(api_key['"]?\s*[=:]\s*)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")/g, "$1'[redacted]'");
 
 /** The log where it can be read; reading it must never hide the failure that it is read for. */
 export async function logOf(runtime: Runtime, name: string, tailLines: number): Promise<string | undefined> {

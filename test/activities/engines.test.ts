@@ -322,12 +322,12 @@ describe('awaiting an engine', () => {
     const withToken = { ...engine, ranks: [{ ...engine.ranks[0]!, secretEnv: { HF_TOKEN: { fromEnv: 'TOKEN' } } }] };
     await start(withToken);
     const { evidence } = await failure(wait(withToken));
-    expect(evidence).toMatch(/token \*\*\* and key \*\*\*$/);
+    expect(evidence).toMatch(/token \[redacted\] and key \[redacted\]$/);
     expect(evidence!.length).toBeLessThanOrEqual(2048);
 
     hosts[0]!.units.get(engine.name)!.lines.splice(1, 300);
     const shorter = await failure(wait(withToken));
-    expect(shorter.evidence).toContain("api_key='***', admin_api_key='***', port=1");
+    expect(shorter.evidence).toContain("api_key='[redacted]', admin_api_key='[redacted]', port=1");
     expect(shorter.evidence).not.toMatch(/escaped|admin-secret|hf_secret|quoted/);
   });
 });
