@@ -1,5 +1,5 @@
 import { engineContainer } from '../sglang/container.ts';
-import { engineArgv, engineEnv, hostPort } from '../sglang/engine-argv.ts';
+import { engineCommand, engineEnv, hostPort } from '../sglang/engine-argv.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import type { EngineRow } from './digest.ts';
 import { devicesOf, type Fleet, type FleetHost } from './fleet.ts';
@@ -19,67 +19,66 @@ export const devicesUp = (fleet: Fleet, { hosts, gpus }: Place): NicsByRank =>
 export const devicesAll = (fleet: Fleet, { hosts, gpus }: Place): NicsByRank =>
   hosts.map((host) => devicesOf(fleet.get(host)!, gpus).all.map(({ device }) => device));
 
-/** Everything that says what an engine at this place is. It depends on the spec and its own hosts alone, so a neighbour never changes it. */
-export function engineRow(
-  spec: ClusterSpec,
-  fleet: Fleet,
-  model: ModelPlan,
-  { role, index }: Seat,
-  place: Place,
-  nics: NicsByRank,
-): EngineRow {
-  const { engine } = spec;
-  const firstGpu = place.gpus[0]!;
-  const ports = enginePorts(spec, role, firstGpu);
-  const hosts = place.hosts.map((name) => fleet.get(name)!);
-  const rank0Address = fabricAddress(hosts[0]!.spec);
-  const ranks = hosts.map((host, rank): RankPlan => {
-    const { fabricAddress: fabric } = host.spec;
-    const launch = {
-      role,
-      modelPath: model.path,
-      address: fabricAddress(host.spec),
-      ports,
-      rank,
-      rank0Address,
-      firstGpu,
-      nics: nics[rank]!,
-    };
-    return {
-      rank,
-      host: host.name,
-      gpus: place.gpus.map((gpu) => ({ index: gpu, pci: host.gpus.find((one) => one.index === gpu)!.pci })),
-      nics: launch.nics,
-      ports: rankPorts(ports, rank),
-      argv: engineArgv(spec, launch),
-      env: engineEnv(spec, {
-        role,
-        ...(fabric !== undefined && fabric !== host.spec.address && { fabricAddress: fabric }),
-      }),
-      secretEnv: { ...engine.secretEnv, ...spec[role].secretEnv },
-      ...(engine.runtime === 'docker' && {
-        container: engineContainer(spec, {
-          image: spec[role].image ?? engine.image ?? '',
-          modelPath: model.path,
-          providerLibraries: providerLibraries(spec, host, launch.nics),
+/** Everything that says what an engine at a place is. */
+export type RowOf = (seat: Seat, place: Place, nics: NicsByRank) => EngineRow;
+
+/** A row depends on the spec and the engine's own hosts alone, so a neighbour that comes or goes never changes it. */
+export function engineRows(spec: ClusterSpec, fleet: Fleet, model: ModelPlan): RowOf {
+  const commands = { prefill: engineCommand(spec, 'prefill'), decode: engineCommand(spec, 'decode') };
+  return ({ role, index }, place, nics) => {
+    const { engine } = spec;
+    const firstGpu = place.gpus[0]!;
+    const ports = enginePorts(spec, role, firstGpu);
+    const hosts = place.hosts.map((name) => fleet.get(name)!);
+    const rank0Address = fabricAddress(hosts[0]!.spec);
+    const ranks = hosts.map((host, rank): RankPlan => {
+      const { fabricAddress: fabric } = host.spec;
+      const launch = {
+        modelPath: model.path,
+        address: fabricAddress(host.spec),
+        ports,
+        rank,
+        rank0Address,
+        firstGpu,
+        nics: nics[rank]!,
+      };
+      return {
+        rank,
+        host: host.name,
+        gpus: place.gpus.map((gpu) => ({ index: gpu, pci: host.gpus.find((one) => one.index === gpu)!.pci })),
+        nics: launch.nics,
+        ports: rankPorts(ports, rank),
+        argv: commands[role](launch),
+        env: engineEnv(spec, {
+          role,
+          nics: launch.nics,
+          fabricAddress: fabric === host.spec.address ? undefined : fabric,
         }),
-      }),
+        secretEnv: { ...engine.secretEnv, ...spec[role].secretEnv },
+        ...(engine.runtime === 'docker' && {
+          container: engineContainer(spec, {
+            image: spec[role].image ?? engine.image ?? '',
+            modelPath: model.path,
+            providerLibraries: providerLibraries(spec, host, launch.nics),
+          }),
+        }),
+      };
+    });
+    return {
+      role,
+      index,
+      runtime: engine.runtime,
+      url: `http://${hostPort(rank0Address, ports.http)}`,
+      host: place.hosts[0]!,
+      httpPort: ports.http,
+      ...(ports.bootstrap !== undefined && { bootstrapPort: ports.bootstrap }),
+      servedModelName: spec.model.id,
+      ranks,
+      readyTimeoutSeconds: engine.readyTimeoutSeconds,
+      stopTimeoutSeconds: engine.stopTimeoutSeconds,
+      ...(engine.apiKey && { apiKey: engine.apiKey }),
+      ...(engine.adminKey && { adminKey: engine.adminKey }),
     };
-  });
-  return {
-    role,
-    index,
-    runtime: engine.runtime,
-    url: `http://${hostPort(rank0Address, ports.http)}`,
-    host: place.hosts[0]!,
-    httpPort: ports.http,
-    ...(ports.bootstrap !== undefined && { bootstrapPort: ports.bootstrap }),
-    servedModelName: spec.model.id,
-    ranks,
-    readyTimeoutSeconds: engine.readyTimeoutSeconds,
-    stopTimeoutSeconds: engine.stopTimeoutSeconds,
-    ...(engine.apiKey && { apiKey: engine.apiKey }),
-    ...(engine.adminKey && { adminKey: engine.adminKey }),
   };
 }
 

@@ -37,7 +37,7 @@ export const seatName = ({ role, index }: Pick<Seat, 'role' | 'index'>): string 
 /**
  * Finds a place for every seat. Engines are placed one after the other, first fit; since an order can paint itself
  * into a corner, larger engines and either role are tried first, then RDMA devices may be shared. The first try that
- * places all wins, else the one that placed most says why not.
+ * places all wins, else the first order says why not.
  */
 export function placeEngines(input: PlacementInput): Placement {
   const { spec, seats } = input;
@@ -46,15 +46,15 @@ export function placeEngines(input: PlacementInput): Placement {
   const orders = [roles, roles.toReversed()].map((order) =>
     order.flatMap((role) => seats.filter((seat) => seat.role === role).toSorted((a, b) => a.index - b.index)),
   );
-  let best: Placement | undefined;
+  let reasons: Placement | undefined;
   for (const shareNics of [false, true]) {
     for (const order of orders) {
       const placement = tryOrder(input, order, shareNics);
       if (placement.impossible.length === 0) return placement;
-      if (!best || placement.impossible.length <= best.impossible.length) best = placement;
+      if (order === orders[0]) reasons = placement;
     }
   }
-  return best!;
+  return reasons!;
 }
 
 /** What is taken so far, by "host/gpu" and "host/device": the engine that has it. */

@@ -3,7 +3,7 @@ import { specDigest } from '../spec/canonical.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import { changesOf } from './changes.ts';
 import { engineDigest, kvGeneration, routerDigest } from './digest.ts';
-import { devicesUp, engineRow } from './engine-row.ts';
+import { devicesUp, engineRows, type RowOf } from './engine-row.ts';
 import { type Fleet, fleetOf } from './fleet.ts';
 import { type FoundGroup, foundGroups, refuseStrangers } from './found.ts';
 import { hostRef } from './host-ref.ts';
@@ -17,7 +17,7 @@ import { externalRouter, routerListeners, routerRow } from './router-row.ts';
 import { pairUp } from './sample.ts';
 import { fillSeats, type Seats } from './seats.ts';
 import { imagePlans, leasePlans, releasePlans, stagingPlans } from './supplies.ts';
-import type { EnginePlan, HostRef, ManagedRouterPlan, ModelPlan, Plan, PlanInput, Role, RouterPlan } from './types.ts';
+import type { EnginePlan, HostRef, ManagedRouterPlan, Plan, PlanInput, Role, RouterPlan } from './types.ts';
 
 const ROLES: readonly Role[] = ['prefill', 'decode'];
 
@@ -31,15 +31,16 @@ export function planCluster(input: PlanInput): Plan {
   refuseStrangers(spec.name, inventory, installation);
   const fleet = fleetOf(spec, inventory.hosts, installation);
   const model = modelPlan(spec);
+  const rowOf = engineRows(spec, fleet, model);
   const groups = foundGroups(inventory);
-  const seats = ROLES.map((role) => fillSeats(spec, fleet, model, role, groups));
+  const seats = ROLES.map((role) => fillSeats(spec, fleet, rowOf, role, groups));
   refuseChanges(
     spec.name,
     seats.flatMap(({ refused }) => refused),
   );
 
   const places = place(spec, fleet, seats);
-  const engines = seats.flatMap((role) => enginePlans(input, fleet, model, role, places));
+  const engines = seats.flatMap((role) => enginePlans(input, fleet, rowOf, role, places));
   const router = routerPlan(input, groups);
   refuseClashes(input, fleet, engines);
   const generation = kvGeneration(spec, model);
@@ -116,7 +117,7 @@ function place(spec: ClusterSpec, fleet: Fleet, seats: readonly Seats[]): Readon
 function enginePlans(
   { spec, deployment }: PlanInput,
   fleet: Fleet,
-  model: ModelPlan,
+  rowOf: RowOf,
   { kept, wanted }: Seats,
   places: ReadonlyMap<string, Place>,
 ): EnginePlan[] {
@@ -130,7 +131,7 @@ function enginePlans(
   }));
   const start = wanted.map(({ seat, ended }): EnginePlan => {
     const at = places.get(seatName(seat))!;
-    const row = engineRow(spec, fleet, model, seat, at, devicesUp(fleet, at));
+    const row = rowOf(seat, at, devicesUp(fleet, at));
     return {
       name: `tandem-${spec.name}-${seat.role}-${seat.index}-${deployment}`,
       deployment,

@@ -1,6 +1,7 @@
 import { routerContainer } from '../sglang/container.ts';
 import { hostPort } from '../sglang/engine-argv.ts';
-import { hasPairingKeys, routerArgv, routerMetricsPort, routerVersion } from '../sglang/router-argv.ts';
+import { hasPairingKeys, routerArgv, routerMetricsPort } from '../sglang/router-argv.ts';
+import { routerVersion } from '../spec/flags.ts';
 import type { ClusterSpec, ManagedRouterSpec } from '../spec/schema.ts';
 import type { RouterRow } from './digest.ts';
 import type { Listener } from './ports.ts';
@@ -14,8 +15,8 @@ export function externalRouter({ router }: ClusterSpec): ExternalRouterPlan | un
     kind: 'external',
     url: url.replace(/\/+$/, ''),
     implementation,
-    version: routerVersion(router.external),
-    pairingKeys: hasPairingKeys(router.external),
+    version: routerVersion(router),
+    pairingKeys: hasPairingKeys(router),
     ...(apiKey && { apiKey }),
     ...(adminKey && { adminKey }),
   };

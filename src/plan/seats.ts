@@ -1,11 +1,11 @@
 import type { ClusterSpec } from '../spec/schema.ts';
 import { engineDigest, type EngineRow } from './digest.ts';
-import { devicesAll, devicesUp, engineRow, type NicsByRank } from './engine-row.ts';
+import { devicesAll, devicesUp, type RowOf } from './engine-row.ts';
 import { type Fleet, mayUse } from './fleet.ts';
 import type { FoundGroup } from './found.ts';
 import { groupBy } from './order.ts';
 import { type Place, type Seat, seatName } from './placement.ts';
-import type { ModelPlan, Role } from './types.ts';
+import type { Role } from './types.ts';
 
 /** What becomes of the engines of one role that the hosts show, and which are wanted beside them. */
 export interface Seats {
@@ -39,14 +39,14 @@ type Judged =
 export function fillSeats(
   spec: ClusterSpec,
   fleet: Fleet,
-  model: ModelPlan,
+  rowOf: RowOf,
   role: Role,
   groups: readonly FoundGroup[],
 ): Seats {
   const { replicas } = spec[role];
   const mine = groups.filter((group) => group.kind === 'engine' && group.role === role);
   const judged = [...groupBy(mine, ({ index }) => index)]
-    .map(([index, units]) => judge(spec, fleet, model, { role, index }, units))
+    .map(([index, units]) => judge(spec, fleet, rowOf, { role, index }, units))
     .toSorted((a, b) => Number('ended' in a) - Number('ended' in b) || a.seat.index - b.seat.index);
   const staying = judged.slice(0, replicas);
   const going = judged.slice(replicas);
@@ -76,7 +76,7 @@ export function fillSeats(
   };
 }
 
-function judge(spec: ClusterSpec, fleet: Fleet, model: ModelPlan, seat: Seat, units: readonly FoundGroup[]): Judged {
+function judge(spec: ClusterSpec, fleet: Fleet, rowOf: RowOf, seat: Seat, units: readonly FoundGroup[]): Judged {
   const newestFirst = units.toSorted((a, b) => b.deployment - a.deployment);
   const running = newestFirst.filter((unit) => unit.running);
   if (running.length === 0) {
@@ -89,37 +89,36 @@ function judge(spec: ClusterSpec, fleet: Fleet, model: ModelPlan, seat: Seat, un
   for (const unit of running) {
     const place = placeOf(unit);
     const row =
-      differences(spec, fleet, seat.role, unit).length > 0 ? undefined : sameRow(spec, fleet, model, seat, unit, place);
+      differences(spec, fleet, seat.role, unit).length > 0 ? undefined : sameRow(spec, fleet, rowOf, seat, unit, place);
     if (row) return { seat, units, kept: { unit, place, row } };
   }
   return {
     seat,
     units,
-    differs: `${seatName(seat)} (${running[0]!.name}): ${whatDiffers(spec, fleet, model, seat, running[0]!)}`,
+    differs: `${seatName(seat)} (${running[0]!.name}): ${whatDiffers(spec, fleet, rowOf, seat, running[0]!)}`,
   };
 }
 
 const placeOf = ({ parts }: FoundGroup): Place => ({ hosts: parts.map(({ host }) => host), gpus: parts[0]!.gpus });
 
 /**
- * The row that has the digest of a running unit. Its devices are those on its label; without one, those that are up
- * now or all of its GPUs', since a link that went down since does not make another engine of it.
+ * The row that has the digest of a running unit. A link that went down or came up since it started does not make
+ * another engine of it, so its devices may be those that are up, those that its GPUs have, or with `rdma.devices: auto`
+ * the part of these that its label names.
  */
 function sameRow(
-  spec: ClusterSpec,
+  { rdma }: ClusterSpec,
   fleet: Fleet,
-  model: ModelPlan,
+  rowOf: RowOf,
   seat: Seat,
   unit: FoundGroup,
   place: Place,
 ): EngineRow | undefined {
+  const all = devicesAll(fleet, place);
   const labelled = unit.parts.map(({ nics }) => nics ?? []);
-  const candidates: NicsByRank[] = unit.parts.every(({ nics }) => nics)
-    ? [labelled]
-    : [devicesUp(fleet, place), devicesAll(fleet, place)];
-  return candidates
-    .map((nics) => engineRow(spec, fleet, model, seat, place, nics))
-    .find((row) => engineDigest(row) === unit.digest);
+  const partOfAll = labelled.every((nics, rank) => nics.length > 0 && nics.every((nic) => all[rank]!.includes(nic)));
+  const candidates = [devicesUp(fleet, place), all, ...(rdma.devices === 'auto' && partOfAll ? [labelled] : [])];
+  return candidates.map((nics) => rowOf(seat, place, nics)).find((row) => engineDigest(row) === unit.digest);
 }
 
 /** Where a running unit is against what the spec allows; empty when its place is as good as any. */
@@ -141,11 +140,11 @@ function differences(spec: ClusterSpec, fleet: Fleet, role: Role, { parts, runti
   return found;
 }
 
-function whatDiffers(spec: ClusterSpec, fleet: Fleet, model: ModelPlan, seat: Seat, unit: FoundGroup): string {
+function whatDiffers(spec: ClusterSpec, fleet: Fleet, rowOf: RowOf, seat: Seat, unit: FoundGroup): string {
   const found = differences(spec, fleet, seat.role, unit);
   if (found.length > 0) return found.join(', ');
   const place = placeOf(unit);
-  const { url } = engineRow(spec, fleet, model, seat, place, devicesUp(fleet, place));
+  const { url } = rowOf(seat, place, devicesUp(fleet, place));
   if (unit.url !== undefined && unit.url !== url) return `it serves ${unit.url}, the spec has ${url}`;
   return 'its image, flags, environment, mounts, devices or model differ (the host keeps only their digest)';
 }

@@ -1,18 +1,12 @@
-import type { ManagedRouterSpec } from '../spec/schema.ts';
-import { type Args, argv, mergeArgs } from './args.ts';
-import { routerFlags } from './flag-names.ts';
+import type { ExternalRouterSpec, ManagedRouterSpec } from '../spec/schema.ts';
+import { canonicalFlag, flagList, newestFlagList, routerVersion } from '../spec/flags.ts';
+import { type Args, argv } from './args.ts';
 
 const MODULES = { smg: 'smg.launch_router', 'sglang-router': 'sglang_router.launch_router' } as const;
-const VERSIONS = { smg: '1.13.0', 'sglang-router': '0.3.2' } as const;
-
-type Named = { readonly implementation: 'smg' | 'sglang-router'; readonly version?: string | undefined };
-
-/** The version by which a router is judged: the one the spec names, else the newest that was tried. */
-export const routerVersion = ({ implementation, version }: Named): string => version ?? VERSIONS[implementation];
-
 /** True for routers that keep KV generations apart by a key per engine: smg from 1.11 on, never sglang-router. */
-export function hasPairingKeys(router: Named): boolean {
-  if (router.implementation !== 'smg') return false;
+export function hasPairingKeys(router: ManagedRouterSpec | ExternalRouterSpec): boolean {
+  const { implementation } = 'external' in router ? router.external : router;
+  if (implementation !== 'smg') return false;
   const [major = 0, minor = 0] = routerVersion(router)
     .split('.')
     .map((part) => Number.parseInt(part, 10));
@@ -34,13 +28,18 @@ const defaults = ({ port }: ManagedRouterSpec, address: string): Args => ({
 
 /** The command line of the router, without keys and without engines: those are registered once they are ready. */
 export function routerArgv(router: ManagedRouterSpec, address: string): readonly string[] {
-  const names = routerFlags(router);
+  const { implementation } = router;
+  const list = flagList(implementation, routerVersion(router)) ?? newestFlagList(implementation);
   const planned: Args = { 'pd-disaggregation': true, host: address, port: router.port, policy: router.policy };
-  const users = Object.entries(mergeArgs(names, defaults(router, address), router.args));
+  const known = Object.entries(defaults(router, address)).filter(([name]) => name in list.flags);
+  const users = Object.entries(router.args).map(([name, value]) => [canonicalFlag(list, name), value] as const);
+  const others = [...new Map([...known, ...users])]
+    .filter(([name]) => !(name in planned))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1));
   return [
-    ...(router.command ?? ['python3', '-m', MODULES[router.implementation]]),
-    ...argv(planned, names),
-    ...argv(Object.fromEntries(users.filter(([name]) => !(name in planned))), names),
+    ...(router.command ?? ['python3', '-m', MODULES[implementation]]),
+    ...argv(planned, list.flags),
+    ...argv(Object.fromEntries(others), list.flags),
   ];
 }
 
