@@ -1,5 +1,5 @@
 import { spawn, execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Command, Host, Output, Runtime, UnitSpec, UnitState } from '../../src/drivers/types.ts';
@@ -26,11 +26,13 @@ interface Job {
   output: string;
 }
 
-export async function localHost(name = 'gpu-a'): Promise<LocalHost> {
+export async function localHost({ without = [] }: { without?: readonly string[] } = {}): Promise<LocalHost> {
+  const name = 'gpu-a';
   const home = await mkdtemp(join(tmpdir(), 'tandem-weights-'));
   const bin = join(home, 'bin');
   await mkdir(bin);
-  const env = { PATH: `${bin}:${process.env['PATH']}`, HOME: home, LC_ALL: 'C' };
+  const path = without.length === 0 ? process.env['PATH'] : await pathWithout(home, without);
+  const env = { PATH: `${bin}:${path}`, HOME: home, LC_ALL: 'C' };
   const [commands, starts, jobs]: [Command[], string[], Map<string, Job>] = [[], [], new Map()];
 
   const run = (command: Command): Promise<Output> => {
@@ -153,6 +155,15 @@ export async function localHost(name = 'gpu-a'): Promise<LocalHost> {
       await rm(home, { recursive: true, force: true });
     },
   };
+}
+
+/** A folder with links to the tools of this machine, but for some. */
+async function pathWithout(home: string, tools: readonly string[]): Promise<string> {
+  const folder = join(home, 'tools');
+  await mkdir(folder);
+  const names = (await readdir('/usr/bin')).filter((tool) => !tools.includes(tool));
+  await Promise.all(names.map((tool) => symlink(join('/usr/bin', tool), join(folder, tool))));
+  return folder;
 }
 
 /** Text of a file of this machine; undefined when it is not there. */

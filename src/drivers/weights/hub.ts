@@ -90,8 +90,8 @@ async function asked<T>(source: Hub, { token, signal }: HubCall, ask: (fetch: ty
     return await ask(hubFetch);
   } catch (cause) {
     if (cause instanceof DeployError || signal.aborted) throw cause;
-    if (cause instanceof SyntaxError)
-      throw sourceRefused({ what, seen: `the Hub’s answer is not as documented: ${cause.message}`, cause });
+    if ((cause as Error).name === 'SyntaxError')
+      throw sourceRefused({ what, seen: `the Hub’s answer is not as documented: ${reasonOf(cause)}`, cause });
     throw sourceUnreachable({ what, seen: `no answer from ${origin} (${reasonOf(cause)})`, cause });
   }
 }
@@ -108,6 +108,6 @@ const nameOf = ({ endpoint, id, revision }: Hub) => `${endpoint}/${id} at ${revi
 
 /** undici says only "fetch failed"; why is in the cause. */
 function reasonOf(error: unknown): string {
-  const inner = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return inner instanceof Error ? inner.message || inner.name : String(inner);
+  const { message, cause } = error as { message?: unknown; cause?: { message?: unknown } };
+  return String(cause?.message || message || error);
 }

@@ -220,6 +220,7 @@ async function rsyncFiles(host: Host, source: Extract<Source, { kind: 'rsync' }>
     '--copy-links',
     '--list-only',
     '--no-human-readable',
+    '--8-bit-output',
     source.base,
   ]);
   const files = listed.split('\n').flatMap((line) => {

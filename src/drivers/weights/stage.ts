@@ -113,8 +113,9 @@ async function readMark(host: Host, path: string): Promise<Mark | undefined> {
   const { stdout, exitCode } = await host.run({ argv: ['cat', '--', file], timeoutMs: COMMAND_TIMEOUT_MS });
   if (exitCode !== 0) return undefined;
   try {
+    const files = parseManifest(MARK, stdout);
     const { revision } = JSON.parse(stdout) as { revision?: unknown };
-    return { files: parseManifest(MARK, stdout), ...(typeof revision === 'string' ? { revision } : {}) };
+    return { files, ...(typeof revision === 'string' ? { revision } : {}) };
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
     const remedy = `Remove ${file} on ${host.ref.name} and repeat: the weights beside it are then verified again.`;
