@@ -50,7 +50,7 @@ export function readDocument(text: string): ReadDocument {
     return { line, column: col };
   };
   const index = indexDocument(yaml);
-  const problems: Located[] = [...yaml.errors, ...yaml.warnings].map((error) => {
+  const problems: Located[] = relevant([...yaml.errors, ...yaml.warnings], lines).map((error) => {
     const { message, remedy } = explain(error, text);
     const path = index.pathAt(error.pos[0]);
     return { severity: 'error', path, ...position(Math.min(error.pos[0], text.length)), message, remedy };
@@ -235,6 +235,18 @@ function rangeOf(node: unknown): readonly [start: number, end: number] | undefin
 
 function sourceOf(node: unknown): string | undefined {
   return isScalar(node) ? node.source : undefined;
+}
+
+/** One error a line, and of a file with tabs only the tabs: the others are what the parser made of them. */
+function relevant(errors: readonly YAMLError[], lines: LineCounter): YAMLError[] {
+  const tabs = errors.filter(({ code }) => code === 'TAB_AS_INDENT');
+  const byLine = new Map<number, YAMLError[]>();
+  for (const error of tabs.length > 0 ? tabs : errors) {
+    const { line } = lines.linePos(error.pos[0]);
+    byLine.set(line, [...(byLine.get(line) ?? []), error]);
+  }
+  // Several values of one line may lack their quotes, and each is told.
+  return [...byLine.values()].flatMap((same) => (same[0]!.code === 'BAD_SCALAR_START' ? same : same.slice(0, 1)));
 }
 
 /** What was meant where YAML takes the first character for something else: ">=6.3", "@x". Undefined for other errors. */

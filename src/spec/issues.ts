@@ -9,8 +9,6 @@ type Issue = z.core.$ZodIssue;
 interface Scope {
   readonly schema: z.core.$ZodType;
   readonly path: Path;
-  /** Keys that other arms of the same union would have taken. */
-  readonly otherKeys: readonly string[];
   readonly valueAt: (path: Path) => unknown;
   /** The characters of a value as they stand in the file. */
   readonly written: (path: Path) => string | undefined;
@@ -21,7 +19,7 @@ export function violationsOf(
   issues: readonly Issue[],
   { schema, valueAt, written }: Pick<Scope, 'schema' | 'valueAt' | 'written'>,
 ): Violation[] {
-  return issues.flatMap((issue) => explain(issue, { schema, path: [], otherKeys: [], valueAt, written }));
+  return issues.flatMap((issue) => explain(issue, { schema, path: [], valueAt, written }));
 }
 
 function explain(issue: Issue, scope: Scope): Violation[] {
@@ -64,12 +62,15 @@ function missing(path: Path, schema: z.core.$ZodType | undefined): Violation {
   return wrong(path, 'is missing', `Add ${String(path.at(-1))}${doc ? `: ${lowerFirst(doc)}` : '.'}`);
 }
 
-function unknownKey(key: string, path: Path, below: Path, { schema, otherKeys }: Scope): Violation {
-  const known = keysOf(schemaAt(schema, below));
+function unknownKey(key: string, path: Path, below: Path, { schema, valueAt }: Scope): Violation {
+  const here = schemaAt(schema, below);
+  const arms = armsByFit(here, valueAt(path)).map(keysOf);
+  const [known = []] = arms;
+  const choice = arms.map((keys) => keys.join(', ')).join('; or ');
   const at = { severity: 'error', path, target: [...path, key], atKey: true } as const;
-  if (below.length === 0 && otherKeys.includes(key)) {
+  if (arms.some((keys) => keys.includes(key))) {
     const message = `"${key}" does not go together with the other keys here`;
-    return { ...at, message, remedy: `Keep either ${key} or ${known.join(', ')}.` };
+    return { ...at, message, remedy: `The keys here are either ${choice}.` };
   }
   const found = nearest(key, known);
   const remedy =
@@ -77,30 +78,41 @@ function unknownKey(key: string, path: Path, below: Path, { schema, otherKeys }:
       ? 'Write it at the end of model.source: hf://ORG/NAME@REVISION.'
       : found !== undefined
         ? `Write ${found}.`
-        : `The keys here are ${known.join(', ')}.`;
+        : `The keys here are ${choice}.`;
   return { ...at, message: `unknown key "${key}"${didYouMean(key, known)}`, remedy };
 }
 
-/** Speaks of the arm that was meant: the one whose kind fits and that takes most of the keys. */
+/** Speaks of the arm that was meant, or in the union's own words where none fits the kind of the value. */
 function explainUnion(issue: z.core.$ZodIssueInvalidUnion, path: Path, scope: Scope): Violation[] {
   const union = schemaAt(scope.schema, issue.path as Path);
   const options = unionArms(union);
-  const arms = issue.errors
+  const value = scope.valueAt(path);
+  if (value === undefined) return [missing(path, union)];
+  const fitting = issue.errors
     .map((issues, i) => ({ issues, schema: options[i] }))
-    .filter(({ issues }) => issues.every(({ path: at, code }) => at.length > 0 || code === 'unrecognized_keys'))
-    .toSorted((a, b) => unknownKeys(a.issues) - unknownKeys(b.issues) || a.issues.length - b.issues.length);
-  const [meant] = arms;
+    .filter(({ issues }) => issues.every(({ path: at, code }) => at.length > 0 || code === 'unrecognized_keys'));
+  const meant = armsByFit(union, value)
+    .map((arm) => fitting.find(({ schema }) => schema === arm))
+    .find((arm) => arm !== undefined);
   if (!meant?.schema) {
-    const value = scope.valueAt(path);
-    if (value === undefined) return [missing(path, union)];
     return [wrong(path, `${issue.message}, got ${describe(value, path, scope.written)}`, hint(union, path))];
   }
-  const otherKeys = options.filter((option) => option !== meant.schema).flatMap(keysOf);
-  return meant.issues.flatMap((inner) => explain(inner, { ...scope, schema: meant.schema!, path, otherKeys }));
+  // The keys of the other arms are still known when unknown ones are explained: the scope stays at the union for them.
+  return meant.issues.flatMap((inner) =>
+    inner.code === 'unrecognized_keys' && inner.path.length === 0
+      ? inner.keys.map((key) => unknownKey(key, path, issue.path as Path, scope))
+      : explain(inner, { ...scope, schema: meant.schema!, path }),
+  );
 }
 
-const unknownKeys = (issues: readonly Issue[]) =>
-  issues.reduce((sum, issue) => sum + (issue.code === 'unrecognized_keys' ? issue.keys.length : 0), 0);
+/** The arms of a union, that which has most of the keys written first; what is no union is its only arm. */
+function armsByFit(schema: z.core.$ZodType | undefined, value: unknown): readonly z.core.$ZodType[] {
+  const arms = unionArms(schema);
+  if (arms.length === 0) return schema ? [schema] : [];
+  const written = typeof value === 'object' && value !== null ? Object.keys(value) : [];
+  const strangers = (arm: z.core.$ZodType) => written.filter((key) => !keysOf(arm).includes(key)).length;
+  return arms.toSorted((a, b) => strangers(a) - strangers(b));
+}
 
 function want(issue: Issue, path: Path, { valueAt, written, schema }: Scope): { wanted: string; remedy: string } {
   const value = valueAt(path);
@@ -108,6 +120,13 @@ function want(issue: Issue, path: Path, { valueAt, written, schema }: Scope): { 
   const doc = hint(schemaAt(schema, issue.path as Path), path);
   switch (issue.code) {
     case 'invalid_type': {
+      if (value === null && text === '') {
+        const wanted = `must be ${kindOf(issue.expected)}`;
+        return {
+          wanted,
+          remedy: issue.expected === 'string' ? 'Write the value behind the colon, or "" for an empty text.' : doc,
+        };
+      }
       if (issue.expected === 'string' && isScalar(value)) {
         return { wanted: 'must be text', remedy: `Quote it: "${text ?? ''}".` };
       }
@@ -180,4 +199,6 @@ function hint(schema: z.core.$ZodType | undefined, path: Path): string {
   return doc ? `Correct ${String(path.at(-1))}: ${lowerFirst(doc)}` : 'See specs/reference.yaml for what goes here.';
 }
 
-const lowerFirst = (text: string) => text.slice(0, 1).toLowerCase() + text.slice(1);
+/** An acronym keeps its capitals. */
+const lowerFirst = (text: string) =>
+  /^[A-Z][a-z ]/.test(text) ? text.slice(0, 1).toLowerCase() + text.slice(1) : text;

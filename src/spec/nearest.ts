@@ -5,8 +5,9 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   if (candidates.length === 0) return undefined;
   const plain = (text: string) => text.toLowerCase().replaceAll('_', '-');
   const found = closest(plain(word), candidates.map(plain));
-  // A transposition costs two, so two of five letters may differ; more would be guessing.
-  if (distance(plain(word), found) > Math.max(1, Math.floor(word.length * 0.4))) return undefined;
+  // Two letters changed places cost two; far more than that would be guessing.
+  const most = word.length < 4 ? 1 : Math.max(2, Math.floor(word.length * 0.4));
+  if (distance(plain(word), found) > most) return undefined;
   return candidates.find((candidate) => plain(candidate) === found);
 }
 

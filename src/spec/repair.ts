@@ -105,10 +105,12 @@ function guarded<T extends object>(value: T, path: Path, holes: ReadonlySet<stri
   return new Proxy(value, {
     get(target, key, receiver) {
       const field: unknown = Reflect.get(target, key, receiver);
-      if (typeof key === 'symbol' || !Object.hasOwn(target, key) || key === 'length') return field;
-      const here = [...path, Array.isArray(target) ? Number(key) : key];
+      if (typeof key === 'symbol') return field;
+      const here = [...path, Array.isArray(target) && /^\d+$/.test(key) ? Number(key) : key];
       if (holes.has(JSON.stringify(here))) throw new HoleRead();
-      return typeof field === 'object' && field !== null ? guarded(field, here, holes) : field;
+      return typeof field === 'object' && field !== null && Object.hasOwn(target, key)
+        ? guarded(field, here, holes)
+        : field;
     },
   });
 }

@@ -9,11 +9,15 @@ export function bare(schema: z.core.$ZodType): z.core.$ZodType {
   return schema;
 }
 
-/** The schema of what stands at `path` under `schema`; undefined where a union must be chosen first or nothing is known. */
+/** The schema of what stands at `path` under `schema`, through the first arm of a union that knows it. */
 export function schemaAt(schema: z.core.$ZodType, path: Path): z.core.$ZodType | undefined {
   const [first, ...rest] = path;
   if (first === undefined) return schema;
   const here = bare(schema);
+  for (const arm of unionArms(here)) {
+    const found = schemaAt(arm, path);
+    if (found) return found;
+  }
   const next =
     here instanceof z.ZodObject
       ? here.def.shape[first]

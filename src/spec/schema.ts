@@ -268,7 +268,10 @@ const Rdma = z.strictObject({
     .default('auto')
     .describe('GID index, or auto: the RoCE v2 GID with an IPv4 address. Default auto.'),
   providerLibrary: z
-    .union([z.enum(['auto', 'none']), z.string().startsWith('/')], 'must be auto, none or a path that starts with /')
+    .union(
+      [z.enum(['auto', 'none']), z.string().startsWith('/', 'must be auto, none or a path that starts with /')],
+      'must be auto, none or a path that starts with /',
+    )
     .default('auto')
     .describe(
       'RDMA provider library to mount into containers: auto (found on the host for the NICs’ driver), none, or a path. Default auto.',

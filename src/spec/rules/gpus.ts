@@ -8,25 +8,23 @@ import type { Rule } from './rule.ts';
  * on the GPUs that are there and free.
  */
 export const enoughGpus: Rule = function* (spec) {
-  let fit = true;
-  for (const role of ROLES) {
-    for (const violation of roleFits(spec, role)) {
-      fit = false;
-      yield violation;
-    }
-  }
-  if (fit) yield* bothFit(spec);
+  const alone = ROLES.flatMap((role) => [...roleFits(spec, role)]);
+  yield* alone;
+  if (alone.length === 0) yield* bothFit(spec);
 };
 
-/** Hosts whose GPUs a role may use: of its product, and among its `hosts` where it names some. */
-export const eligibleHosts = ({ hosts, ...spec }: ClusterSpec, role: 'prefill' | 'decode'): HostSpec[] =>
-  hosts.list.filter(
-    ({ name, gpus }) =>
-      gpus.product === spec[role].gpus.product && gpus.count > 0 && (spec[role].hosts?.includes(name) ?? true),
+/** Hosts whose GPUs one of the roles may use: of its product, and among its `hosts` where it names some. */
+export const eligibleHosts = (spec: ClusterSpec, ...roles: readonly ('prefill' | 'decode')[]): HostSpec[] =>
+  spec.hosts.list.filter(({ name, gpus }) =>
+    roles.some(
+      (role) =>
+        gpus.product === spec[role].gpus.product && gpus.count > 0 && (spec[role].hosts?.includes(name) ?? true),
+    ),
   );
 
 function* roleFits(spec: ClusterSpec, role: 'prefill' | 'decode') {
   const { replicas, hostsPerReplica, gpus, hosts: named } = spec[role];
+  if (named?.some((name) => !spec.hosts.list.some((host) => host.name === name))) return; // knownHosts says so.
   const eligible = eligibleHosts(spec, role);
   const among = named ? ` among ${role}.hosts` : '';
   if (eligible.length === 0) {
@@ -71,8 +69,7 @@ function* roleFits(spec: ClusterSpec, role: 'prefill' | 'decode') {
 function* bothFit(spec: ClusterSpec) {
   const { prefill, decode } = spec;
   if (prefill.gpus.product !== decode.gpus.product) return;
-  const hosts = new Map(ROLES.flatMap((role) => eligibleHosts(spec, role)).map((host) => [host.name, host.gpus.count]));
-  const have = [...hosts.values()].reduce((sum, count) => sum + count, 0);
+  const have = eligibleHosts(spec, ...ROLES).reduce((sum, host) => sum + host.gpus.count, 0);
   const [forPrefill, forDecode] = ROLES.map(
     (role) => spec[role].replicas * spec[role].hostsPerReplica * spec[role].gpus.count,
   ) as [number, number];

@@ -11,7 +11,7 @@ export const possibleParallelSizes: Rule = function* (spec) {
     const path = (flag: string): Path => args.get(flag)?.path ?? [role, 'gpus', 'count'];
     const { hostsPerReplica, gpus: each } = spec[role];
     const { gpus, tp, pp, dp, dpAttention } = parallelSizes(spec, role);
-    const have = `the ${gpus} GPUs of a ${role} engine (${each.count} × ${hostsPerReplica} hosts)`;
+    const have = `a ${role} engine has ${gpus} (${each.count} on ${hostsPerReplica === 1 ? 'one host' : `each of ${hostsPerReplica} hosts`})`;
     const bad = (['tp-size', 'pp-size', 'dp-size'] as const).find((flag) => {
       const value = args.get(flag)?.value;
       return value !== undefined && value !== false && !(Number(value) >= 1);
@@ -24,7 +24,7 @@ export const possibleParallelSizes: Rule = function* (spec) {
       const ranks = dpAttention ? pp : pp * dp;
       yield error({
         path: args.has('pp-size') ? path('pp-size') : path('dp-size'),
-        message: `${have} cannot be shared out over ${ranks} groups`,
+        message: `${ranks} groups of ranks cannot share the GPUs evenly: ${have}`,
         remedy: `Choose a number that divides ${gpus}.`,
       });
       continue;
@@ -50,13 +50,13 @@ export const possibleParallelSizes: Rule = function* (spec) {
     if (wanted > gpus || (wanted < gpus && hostsPerReplica > 1)) {
       yield error({
         path: at,
-        message: `${sum} wants ${wanted} GPUs, but there are ${have}`,
+        message: `${sum} wants ${wanted} GPUs, ${have}`,
         remedy: `Take the size out, which gives tp-size ${gpus / (pp * (dpAttention ? 1 : dp))}, or change ${role}.gpus.count.`,
       });
     } else if (wanted < gpus) {
       yield warning({
         path: at,
-        message: `${sum} uses ${wanted} of ${have}; the rest would be leased and idle`,
+        message: `${sum} wants ${wanted} GPUs, ${have}: the rest would be leased and idle`,
         remedy: `Set ${role}.gpus.count: ${wanted}.`,
       });
     }

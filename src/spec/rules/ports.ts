@@ -76,7 +76,7 @@ export const routerPort: Rule = function* (spec) {
 };
 
 const holdsEngines = (spec: ClusterSpec, { name }: HostSpec) =>
-  ROLES.some((role) => eligibleHosts(spec, role).some((host) => host.name === name));
+  eligibleHosts(spec, ...ROLES).some((host) => host.name === name);
 
 function engineRanges({ engine, prefill, decode }: ClusterSpec, gpus: number): Range[] {
   // The first GPU of the last engine that fits on the host.
