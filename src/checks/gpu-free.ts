@@ -26,7 +26,8 @@ export const gpuFree: HostCheck = {
     });
     const leased = fresh.flatMap((index) => {
       const gpu = gpus.value.find((row) => row.index === index);
-      return gpu && !known.some((row) => row.index === index) ? leasedBy(gpu, demand) : [];
+      if (!gpu || known.some((row) => row.index === index)) return [];
+      return leasedBy(gpu, demand).map((why) => `${gpuName(gpu)}: ${why}`);
     });
     if (busy.length > 0 || leased.length > 0) {
       return fail(`${[...busy, ...leased].join('; ')}; ${wanted}`, 'Stop what runs on these GPUs, or take others.');
