@@ -17,6 +17,8 @@ export interface ConfirmHost {
   readonly router?: ManagedRouterPlan;
   /** Image ids by reference, from the fetch step. One that is not named is not compared. */
   readonly imageIds?: Readonly<Record<string, string>>;
+  /** Names of units that were replaced or removed: stopped, and there until nothing can fail any more. */
+  readonly leaving?: readonly string[];
   /** SGLang's version, where the spec states it. */
   readonly version?: string;
 }
@@ -33,7 +35,15 @@ export function createConfirmActivities(drivers: Drivers) {
      * Holds everything of this cluster on one host against the plan: units, command lines, images, roles, versions;
      * and nothing else of the cluster there. Errors: NOT_AS_PLANNED listing every difference.
      */
-    async confirmHost({ ref, cluster, engines, router, imageIds = {}, version }: ConfirmHost): Promise<void> {
+    async confirmHost({
+      ref,
+      cluster,
+      engines,
+      router,
+      imageIds = {},
+      leaving = [],
+      version,
+    }: ConfirmHost): Promise<void> {
       const host = drivers.host(ref, signal());
       const wanted = [
         ...(await Promise.all(engines.map((engine) => wantedEngine(host, cluster, engine)))),
@@ -48,8 +58,9 @@ export function createConfirmActivities(drivers: Drivers) {
           imageIds,
         ),
       );
-      for (const { name } of found) {
-        if (!wanted.some((unit) => unit.name === name)) differences.push(`${name} is there and not in the plan`);
+      for (const { name, running } of found) {
+        if (wanted.some((unit) => unit.name === name) || (leaving.includes(name) && !running)) continue;
+        differences.push(`${name} is there${running ? ' and runs' : ''}, and not in the plan`);
       }
       for (const engine of engines.filter((row) => row.host === ref.name)) {
         differences.push(...(await compareAnswers(drivers, host, engine, version)));

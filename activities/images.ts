@@ -31,22 +31,23 @@ export function createImageActivities(drivers: Drivers, resolve: typeof resolveI
       });
     },
 
-    /** The one id that all hosts have for a reference. Errors: IMAGE_DIFFERS. */
-    async sameImage(ids: ImageIds): Promise<{ readonly id: string }> {
-      return { id: sameImage(ids) };
+    /** Whether one reference is one image on all hosts. `ids` is by host. Errors: IMAGE_DIFFERS. */
+    async compareImages({ reference, ids }: ImageIds): Promise<void> {
+      sameImage({ reference, ids });
     },
   };
 }
 
 export interface ImageIds {
   readonly reference: string;
-  readonly ids: readonly { readonly host: string; readonly id: string }[];
+  /** Image id by host. */
+  readonly ids: Readonly<Record<string, string>>;
 }
 
 /** The one id among `ids`. Errors: IMAGE_DIFFERS, naming which hosts have which. */
 export function sameImage({ reference, ids }: ImageIds): string {
   const hostsById = new Map<string, string[]>();
-  for (const { host, id } of ids) hostsById.set(id, [...(hostsById.get(id) ?? []), host]);
+  for (const [host, id] of Object.entries(ids)) hostsById.set(id, [...(hostsById.get(id) ?? []), host]);
   const [first, ...others] = [...hostsById].toSorted(([, a], [, b]) => b.length - a.length);
   if (!first) throw new Error(`no host has ${reference}`);
   if (others.length === 0) return first[0];

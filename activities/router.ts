@@ -35,7 +35,10 @@ export interface StartRouter {
 }
 
 /** What the router needs to know of an engine; a row of the plan is one. */
-export type RoutedEngine = Pick<EnginePlan, 'name' | 'role' | 'url' | 'bootstrapPort' | 'apiKey'>;
+export interface RoutedEngine extends Pick<EnginePlan, 'name' | 'url' | 'bootstrapPort' | 'apiKey'> {
+  /** "prefill" or "decode". */
+  readonly role: string;
+}
 
 export interface WireEngine extends RouterAt {
   readonly engine: RoutedEngine;
@@ -71,9 +74,9 @@ export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { rea
   /** Puts an engine into the router's list, whatever the list says of it now; see `wireEngine`. */
   async function wire(input: WireEngine): Promise<void> {
     const { router, engine, ref, kvGeneration, timeoutSeconds = REGISTER_SECONDS } = input;
-    await needRole(drivers, engine, ref);
     const client = await clientOf(drivers, input);
     const apiKey = await secretOf(drivers, engine.apiKey);
+    const itself = engineClient({ fetch: drivers.host(ref, signal()).fetch, url: engine.url, key: apiKey });
     const wanted = {
       url: engine.url,
       role: engine.role,
@@ -81,8 +84,18 @@ export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { rea
       ...(router.pairingKeys ? { pairingKey: kvGeneration } : {}),
       ...(apiKey === undefined ? {} : { apiKey }),
     };
+    let roleSeen = false;
     let queued: string | undefined;
     let seen = 'nothing yet';
+    /** Waits for the engine too: on undo it was started again a moment ago. */
+    const needRole = async (): Promise<void> => {
+      if (roleSeen) return;
+      const { role } = await itself.modelInfo().catch((error: unknown) => {
+        throw error instanceof NoAnswer ? new NoAnswer(`the engine does not say its role: ${error.message}`) : error;
+      });
+      if (role !== engine.role) throw wrongRole(engine, role, ref);
+      roleSeen = true;
+    };
     /** One look, and the one call that brings the list nearer to what is wanted. True once it is there. */
     const converge = async (): Promise<boolean> => {
       const entry = await entryOf(client, engine.url);
@@ -95,7 +108,7 @@ export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { rea
       return false;
     };
     const done = await within(timeoutSeconds, pollMs, async () => {
-      const listed = await converge().catch((error: unknown) => {
+      const listed = await needRole().then(converge).catch((error: unknown) => {
         if (!(error instanceof NoAnswer)) throw error;
         if (error instanceof Refused && error.final) throw routerFailed(input, `${engine.name}: ${error.message}`);
         seen = error.message;
@@ -289,31 +302,14 @@ const isAs = (entry: RouterEntry, { role, bootstrapPort }: Pick<RoutedEngine, 'r
 const describe = ({ role, status, ready, pairingKey }: RouterEntry) =>
   `listed as ${role}, ${status}${ready || status !== 'ready' ? '' : ' but unhealthy'}${pairingKey === undefined ? '' : `, key ${pairingKey}`}`;
 
-async function needRole(drivers: Drivers, engine: RoutedEngine, ref: HostRef): Promise<void> {
-  const key = await secretOf(drivers, engine.apiKey);
-  const client = engineClient({ fetch: drivers.host(ref, signal()).fetch, url: engine.url, key });
-  const role = await client.modelInfo().then(
-    (info) => info.role,
-    (error: unknown) => {
-      if (!(error instanceof NoAnswer)) throw error;
-      throw new DeployError({
-        code: 'ENGINE_NOT_READY',
-        message: `${engine.name} (${engine.url}) does not say its role: ${error.message}`,
-        remedy: `See \`tandem logs\` for ${engine.name}; it must run before it can be registered.`,
-        retryable: true,
-        host: ref.name,
-      });
-    },
-  );
-  if (role === engine.role) return;
-  throw new DeployError({
+const wrongRole = ({ name, url, role: wanted }: RoutedEngine, role: string, { name: host }: HostRef) =>
+  new DeployError({
     code: 'ENGINE_WRONG',
-    message: `${engine.name} (${engine.url}) says its role is "${role}", it would be registered as "${engine.role}"`,
-    remedy: `Check --disaggregation-mode in engine.args and ${engine.role}.args.`,
+    message: `${name} (${url}) says its role is "${role}", it would be registered as "${wanted}"`,
+    remedy: `Check --disaggregation-mode in engine.args and ${wanted}.args.`,
     retryable: false,
-    host: ref.name,
+    host,
   });
-}
 
 /** Requests that the engine has by its own count. One that refuses connections or is gone has none any more. */
 async function openRequestsOf(drivers: Drivers, { engine, ref }: UnwireEngine): Promise<() => Promise<number>> {

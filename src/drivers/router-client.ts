@@ -31,7 +31,8 @@ export interface RouterEntry {
 
 export interface NewEntry {
   readonly url: string;
-  readonly role: 'prefill' | 'decode';
+  /** "prefill" or "decode". */
+  readonly role: string;
   readonly bootstrapPort?: number;
   readonly pairingKey?: string;
   readonly apiKey?: string;

@@ -5,16 +5,12 @@ import { hostRef, localDrivers, localHost } from '../support/local-host.ts';
 
 describe('images', () => {
   it('are the same when every host has one id', () => {
-    const ids = ['h0', 'h1'].map((host) => ({ host, id: 'sha256:a' }));
+    const ids = { h0: 'sha256:a', h1: 'sha256:a' };
     expect(sameImage({ reference: 'r:t', ids })).toBe('sha256:a');
   });
 
   it('that differ are named with their hosts, and the remedy names the few', () => {
-    const ids = [
-      { host: 'h0', id: 'sha256:a' },
-      { host: 'h1', id: 'sha256:b' },
-      { host: 'h2', id: 'sha256:a' },
-    ];
+    const ids = { h0: 'sha256:a', h1: 'sha256:b', h2: 'sha256:a' };
     expect(() => sameImage({ reference: 'r:t', ids })).toThrow(
       expect.objectContaining({
         code: 'IMAGE_DIFFERS',
