@@ -32,7 +32,9 @@ export class BandwidthTests {
       call.stderr(obstacle);
       return 1;
     }
-    return options.server === undefined ? this.#serve(machine, options, call) : this.#connect(machine, options, options.server, call);
+    return options.server === undefined
+      ? this.#serve(machine, options, call)
+      : this.#connect(machine, options, options.server, call);
   }
 
   async #serve(machine: Machine, options: Options, call: ToolCall): Promise<number> {
@@ -42,10 +44,14 @@ export class BandwidthTests {
       socket.listen(options.port, machine.scenario.address);
       await once(socket, 'listening');
     } catch {
-      call.stderr(` Couldn't bind/listen on port ${options.port}\n Unable to open file descriptor for socket connection\n Unable to init the socket connection\n`);
+      call.stderr(
+        ` Couldn't bind/listen on port ${options.port}\n Unable to open file descriptor for socket connection\n Unable to init the socket connection\n`,
+      );
       return 1;
     }
-    call.stdout('\n************************************\n* Waiting for client to connect... *\n************************************\n');
+    call.stdout(
+      '\n************************************\n* Waiting for client to connect... *\n************************************\n',
+    );
     const test = await new Promise<RunningTest | undefined>((resolve) => {
       this.#waiting.set(key, { machine, options, join: resolve });
       call.signal.addEventListener('abort', () => resolve(undefined));
@@ -60,7 +66,9 @@ export class BandwidthTests {
     const key = target && keyOf(target, options.port);
     const waiting = key === undefined ? undefined : this.#waiting.get(key);
     if (!waiting) {
-      call.stderr(`Couldn't connect to ${server}:${options.port}\n Unable to open file descriptor for socket connection\n Unable to init the socket connection\n`);
+      call.stderr(
+        `Couldn't connect to ${server}:${options.port}\n Unable to open file descriptor for socket connection\n Unable to init the socket connection\n`,
+      );
       return 1;
     }
     this.#waiting.delete(key!);
@@ -133,9 +141,29 @@ const keyOf = (machine: Machine, port: number) => `${machine.scenario.name}:${po
 const nicKey = (machine: Machine, nic: NicView) => `${machine.scenario.name}/${nic.device}`;
 
 const FLAGS: FlagTable = {
-  '-d': 'value', '--ib-dev': 'value', '-x': 'value', '--gid-index': 'value', '-q': 'value', '--qp': 'value', '-F': 'bare', '--CPU-freq': 'bare',
-  '--report_gbits': 'bare', '-D': 'value', '--duration': 'value', '-p': 'value', '--port': 'value', '-i': 'value', '--ib-port': 'value',
-  '-s': 'value', '--size': 'value', '-m': 'value', '--mtu': 'value', '-t': 'value', '-n': 'value', '--iters': 'value', '--tclass': 'value',
+  '-d': 'value',
+  '--ib-dev': 'value',
+  '-x': 'value',
+  '--gid-index': 'value',
+  '-q': 'value',
+  '--qp': 'value',
+  '-F': 'bare',
+  '--CPU-freq': 'bare',
+  '--report_gbits': 'bare',
+  '-D': 'value',
+  '--duration': 'value',
+  '-p': 'value',
+  '--port': 'value',
+  '-i': 'value',
+  '--ib-port': 'value',
+  '-s': 'value',
+  '--size': 'value',
+  '-m': 'value',
+  '--mtu': 'value',
+  '-t': 'value',
+  '-n': 'value',
+  '--iters': 'value',
+  '--tclass': 'value',
 };
 
 function readOptions(machine: Machine, args: readonly string[]): Options | string {
@@ -152,7 +180,10 @@ function readOptions(machine: Machine, args: readonly string[]): Options | strin
   const number = (...names: string[]) => (value(...names) === undefined ? undefined : Number(value(...names)));
   const device = value('-d', '--ib-dev');
   const nic = device === undefined ? machine.nics[0] : machine.nics.find((one) => one.device === device);
-  if (!nic) return device === undefined ? ' No IB devices found\n' : ` IB device ${device} not found\n Unable to find the Infiniband/RoCE device\n`;
+  if (!nic)
+    return device === undefined
+      ? ' No IB devices found\n'
+      : ` IB device ${device} not found\n Unable to find the Infiniband/RoCE device\n`;
   return {
     nic,
     port: number('-p', '--port') ?? 18_515,
@@ -166,9 +197,10 @@ function readOptions(machine: Machine, args: readonly string[]): Options | strin
 }
 
 function obstacleOf({ nic, gidIndex }: Options): string | undefined {
-  if (nic.state !== 'ACTIVE') return ` Port number 1 state is ${nic.state === 'DOWN' ? 'Down' : 'Init'}\n Couldn't set the link layer\n Couldn't get context for the device\n`;
+  if (nic.state !== 'ACTIVE')
+    return ` Port number 1 state is ${nic.state === 'DOWN' ? 'Down' : 'Init'}\n Couldn't set the link layer\n Couldn't get context for the device\n`;
   if (nic.linkLayer === 'Ethernet' && gidIndex !== undefined && !nic.gids.some(({ index }) => index === gidIndex)) {
-    return ' Failed to modify QP to RTR\n Unable to Connect the HCA\'s through the link\n';
+    return " Failed to modify QP to RTR\n Unable to Connect the HCA's through the link\n";
   }
   return undefined;
 }

@@ -24,14 +24,25 @@ export interface BinOptions {
 }
 
 /** Real programs that neither read nor change the machine, but for the files they are given. */
-const REAL = `sh bash base64 mkdir rmdir ln rm mv cp sleep setsid flock sha256sum sha1sum md5sum rsync curl env tr sort uniq wc cut
+const REAL =
+  `sh bash base64 mkdir rmdir ln rm mv cp sleep setsid flock sha256sum sha1sum md5sum rsync curl env tr sort uniq wc cut
   seq date timeout touch chmod dd tee mktemp mkfifo printf echo true false test [ expr xargs basename dirname cmp diff nohup tar gzip
   sync od truncate install tac comm paste join split kill pwd logname cksum nice gawk mawk`.split(/\s+/);
 
 /** Real programs that are given paths, and must find the simulated machine there. Their first word is a pattern or program where `true`. */
 const ROOTED: Readonly<Record<string, boolean>> = {
-  cat: false, ls: false, find: false, head: false, tail: false, stat: false, readlink: false, realpath: false, du: false,
-  grep: true, sed: true, awk: true,
+  cat: false,
+  ls: false,
+  find: false,
+  head: false,
+  tail: false,
+  stat: false,
+  readlink: false,
+  realpath: false,
+  du: false,
+  grep: true,
+  sed: true,
+  awk: true,
 };
 
 /** Programs that a simulated host has when the real machine has them, or that are scripts of the simulator. */
@@ -54,7 +65,8 @@ export async function fillBin(options: BinOptions): Promise<void> {
       const program = programPath(name);
       if (!program) return;
       // The script itself is run by bash, so bash and sh stay what they are.
-      if (options.askAlways && name !== 'bash' && name !== 'sh') await put(name, `${ask(name, options)}exec -a "$0" ${quote(program)} "$@"\n`);
+      if (options.askAlways && name !== 'bash' && name !== 'sh')
+        await put(name, `${ask(name, options)}exec -a "$0" ${quote(program)} "$@"\n`);
       else await link(program, join(options.bin, name));
     }),
   ]);
@@ -74,14 +86,16 @@ async function link(target: string, path: string): Promise<void> {
 /** Where a program lies on this machine: PATH, then the usual folders. */
 export function programPath(name: string): string | undefined {
   const folders = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', ...(process.env['PATH'] ?? '').split(':')];
-  return folders.map((folder) => join(folder, name)).find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+  return folders
+    .map((folder) => join(folder, name))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
 }
 
 const quote = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -153,7 +167,7 @@ for arg; do
   args+=("$arg")
 done
 [[ $moved ]] || exec -a "$0" ${quote(program)} "$@"
-{ { ${quote(program)} "\${args[@]}" 2>&1 1>&4 4>&- | ${quote(programPath('sed')!)} ${strip} >&2 4>&-; exit \${PIPESTATUS[0]}; } 4>&1 |
+{ { exec -a ${name} ${quote(program)} "\${args[@]}" 2>&1 1>&4 4>&- | ${quote(programPath('sed')!)} ${strip} >&2 4>&-; exit \${PIPESTATUS[0]}; } 4>&1 |
   ${name === 'cat' ? quote(programPath('cat')!) : `${quote(programPath('sed')!)} ${strip}`}
   exit \${PIPESTATUS[0]}; }
 `;

@@ -25,11 +25,15 @@ export interface Control {
 export async function startControl(simulation: Controlled): Promise<Control> {
   const token = randomBytes(24).toString('base64url');
   const server = createServer((request, response) => {
-    const reply = (status: number, body: unknown) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    const reply = (status: number, body: unknown) =>
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     if (request.headers.authorization !== `Bearer ${token}`) return void reply(401, { error: 'wrong token' });
     handle(simulation, request).then(
       (body) => (body === undefined ? reply(404, { error: `no ${request.method} ${request.url}` }) : reply(200, body)),
-      (error: unknown) => reply(error instanceof z.ZodError ? 400 : 500, { error: error instanceof Error ? error.message : String(error) }),
+      (error: unknown) =>
+        reply(error instanceof z.ZodError ? 400 : 500, {
+          error: error instanceof Error ? error.message : String(error),
+        }),
     );
   });
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
@@ -63,7 +67,11 @@ async function handle(simulation: Controlled, request: IncomingMessage): Promise
     case 'GET hosts/calls':
       return simulation.host(name!).calls;
     case 'GET hosts/containers':
-      return [...simulation.host(name!).docker.containers.values()].map(({ name: container, state, config }) => ({ name: container, state, labels: config.labels }));
+      return [...simulation.host(name!).docker.containers.values()].map(({ name: container, state, config }) => ({
+        name: container,
+        state,
+        labels: config.labels,
+      }));
     case 'POST hosts/reboot':
       await simulation.host(name!).reboot();
       return {};

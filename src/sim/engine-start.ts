@@ -14,12 +14,17 @@ export interface EngineDemand {
 /** Words after `python3 -m sglang.launch_server` or `sglang serve`; undefined for another program. */
 export function engineArgs(argv: readonly string[]): readonly string[] | undefined {
   const program = argv[0]?.split('/').at(-1) ?? '';
-  if (/^python3?(\.\d+)?$/.test(program) && argv[1] === '-m' && argv[2] === 'sglang.launch_server') return argv.slice(3);
+  if (/^python3?(\.\d+)?$/.test(program) && argv[1] === '-m' && argv[2] === 'sglang.launch_server')
+    return argv.slice(3);
   return program === 'sglang' && argv[1] === 'serve' ? argv.slice(2) : undefined;
 }
 
 /** Reads what the engine will take. A GPU index that the host does not have stays in the list: the caller judges it. */
-export function engineDemand(args: readonly string[], env: Readonly<Record<string, string>>, machine: Machine): EngineDemand {
+export function engineDemand(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  machine: Machine,
+): EngineDemand {
   const value = (...names: string[]) => {
     for (let at = args.length - 1; at >= 0; at -= 1) {
       for (const name of names) {
@@ -37,14 +42,22 @@ export function engineDemand(args: readonly string[], env: Readonly<Record<strin
   return {
     gpus: Array.from({ length: Math.max(1, Math.ceil(count)) }, (_, at) => visible[base + at] ?? -1),
     memoryFraction: number(0.88, '--mem-fraction-static'),
-    ibDevices: value('--disaggregation-ib-device')?.split(',').filter((name) => /^\w+$/.test(name)) ?? [],
+    ibDevices:
+      value('--disaggregation-ib-device')
+        ?.split(',')
+        .filter((name) => /^\w+$/.test(name)) ?? [],
   };
 }
 
 /** Why the engine cannot run on this machine, as SGLang's last log line; undefined when it can. */
-export function engineObstacle({ gpus, ibDevices }: EngineDemand, machine: Machine, devicesMapped: boolean): string | undefined {
+export function engineObstacle(
+  { gpus, ibDevices }: EngineDemand,
+  machine: Machine,
+  devicesMapped: boolean,
+): string | undefined {
   if (!devicesMapped || machine.gpus.length === 0) return 'RuntimeError: No HIP GPUs are available';
-  if (gpus.some((index) => machine.gpus[index] === undefined)) return 'torch.AcceleratorError: HIP error: invalid device ordinal';
+  if (gpus.some((index) => machine.gpus[index] === undefined))
+    return 'torch.AcceleratorError: HIP error: invalid device ordinal';
   const known = machine.nics.map(({ device }) => device);
   const missing = ibDevices.filter((device) => !known.includes(device));
   if (missing.length === 0) return undefined;
@@ -60,10 +73,17 @@ export function engineUse({ gpus, memoryFraction }: EngineDemand, machine: Machi
 export function engineExtras(
   demand: EngineDemand,
   machine: Machine,
-  { timing, fault, version, image }: { timing: object; fault: EngineFault | undefined; version: string | undefined; image: string | undefined },
+  {
+    timing,
+    fault,
+    version,
+    image,
+  }: { timing: object; fault: EngineFault | undefined; version: string | undefined; image: string | undefined },
 ): Pick<EngineOptions, 'timing' | 'faults' | 'version' | 'image' | 'hostAddress'> {
   const { hbmMiB = 0 } = machine.gpus[0] ?? {};
-  const full = demand.gpus.some((index) => (machine.gpus[index]?.usedMiB ?? 0) + demand.memoryFraction * hbmMiB > hbmMiB);
+  const full = demand.gpus.some(
+    (index) => (machine.gpus[index]?.usedMiB ?? 0) + demand.memoryFraction * hbmMiB > hbmMiB,
+  );
   return {
     timing: present(timing),
     faults: present({ ...fault?.engine, ...(full ? { outOfMemory: true } : {}) }),

@@ -170,7 +170,12 @@ export class SimHost {
       rows.map(async (row) => {
         const path = join(row.parentPath, row.name);
         const shown = path.slice(this.home.length + 1);
-        return row.isDirectory() ? `${shown}/` : `${shown} ${await stat(path).then(({ size }) => size, () => 0)}`;
+        return row.isDirectory()
+          ? `${shown}/`
+          : `${shown} ${await stat(path).then(
+              ({ size }) => size,
+              () => 0,
+            )}`;
       }),
     );
     return lines.toSorted();
@@ -195,7 +200,13 @@ export class SimHost {
     const { hostKey, clientKey, faults } = this.#options;
     const { name, address, port, user, maxSessions, forwarding } = this.#scenario;
     this.#sshd = await startSshd({
-      address, port, user, hostKey, clientKey, maxSessions, forwarding,
+      address,
+      port,
+      user,
+      hostKey,
+      clientKey,
+      maxSessions,
+      forwarding,
       home: this.home,
       env: this.#env(),
       fault: () => faults.ssh(name),
@@ -275,7 +286,14 @@ export class SimHost {
       await aborted(call.signal);
       return 255;
     }
-    const tool = name === 'df' ? df((path) => path === '/' || existsSync(this.#resolvePath(join('/', path.startsWith('/') ? path : join(call.cwd, path))))) : TOOLS[name];
+    const tool =
+      name === 'df'
+        ? df(
+            (path) =>
+              path === '/' ||
+              existsSync(this.#resolvePath(join('/', path.startsWith('/') ? path : join(call.cwd, path)))),
+          )
+        : TOOLS[name];
     if (tool) {
       const { stdout, stderr, exitCode } = tool(this.machine(), args);
       call.stdout(stdout);
@@ -284,11 +302,25 @@ export class SimHost {
     }
     switch (name) {
       case 'docker':
-        return docker({ engine: this.docker, scenario: this.#scenario, catalogue: this.#options.whole.images, resolvePath: (path) => this.#resolvePath(path), exec: (container, argv, { stdout, stderr, signal }) => this.#exec(argv, (path) => hostPath(container.config, path), { stdout, stderr, signal }) }, { args, env: call.env, stdin: call.stdin, signal: call.signal, stdout: call.stdout, stderr: call.stderr });
+        return docker(
+          {
+            engine: this.docker,
+            scenario: this.#scenario,
+            catalogue: this.#options.whole.images,
+            resolvePath: (path) => this.#resolvePath(path),
+            exec: (container, argv, { stdout, stderr, signal }) =>
+              this.#exec(argv, (path) => hostPath(container.config, path), { stdout, stderr, signal }),
+          },
+          { args, env: call.env, stdin: call.stdin, signal: call.signal, stdout: call.stdout, stderr: call.stderr },
+        );
       case 'ib_write_bw':
         return this.#options.tests.run(this.machine(), call);
       case 'ss':
-        return ss(args, await listeningOn(new Set([this.#scenario.address, this.#scenario.fabricAddress ?? this.#scenario.address])), call);
+        return ss(
+          args,
+          await listeningOn(new Set([this.#scenario.address, this.#scenario.fabricAddress ?? this.#scenario.address])),
+          call,
+        );
       case 'ps':
         return ps(args, await this.processes(), programPath('ps'), call);
       case 'sudo':
@@ -319,7 +351,12 @@ export class SimHost {
       return 1;
     }
     const fault = this.#options.faults.engine(this.#scenario.name, call.argv);
-    const extras = engineExtras(demand, machine, { timing: this.#options.whole.timing, fault, version: undefined, image: undefined });
+    const extras = engineExtras(demand, machine, {
+      timing: this.#options.whole.timing,
+      fault,
+      version: undefined,
+      image: undefined,
+    });
     this.#engines += 1;
     this.#use(engineUse(demand, machine, call.pid));
     return { run: [...this.#options.engineCommand, ...args], env: { TANDEM_SIM_ENGINE: JSON.stringify(extras) } };
@@ -377,7 +414,11 @@ export class SimHost {
     });
   }
 
-  async #exec(argv: readonly string[], inside: (path: string) => string | undefined, { stdout, stderr, signal }: Pick<ToolCall, 'stdout' | 'stderr' | 'signal'>): Promise<number | undefined> {
+  async #exec(
+    argv: readonly string[],
+    inside: (path: string) => string | undefined,
+    { stdout, stderr, signal }: Pick<ToolCall, 'stdout' | 'stderr' | 'signal'>,
+  ): Promise<number | undefined> {
     const program = this.#program(argv[0]!);
     if (program === undefined) return undefined;
     const words = argv.slice(1).map((word) => (word.startsWith('/') ? (inside(word) ?? word) : word));
@@ -406,7 +447,18 @@ export class SimHost {
   }
 }
 
-const SIMULATED = [...Object.keys(TOOLS), 'df', 'docker', 'ib_write_bw', 'ss', 'ps', 'sudo', 'python3', 'python', 'sglang'];
+const SIMULATED = [
+  ...Object.keys(TOOLS),
+  'df',
+  'docker',
+  'ib_write_bw',
+  'ss',
+  'ps',
+  'sudo',
+  'python3',
+  'python',
+  'sglang',
+];
 
 const aborted = (signal: AbortSignal) =>
   new Promise<void>((resolve) => {
@@ -420,4 +472,3 @@ function put(path: string, file: MachineFile): void {
   rmSync(path, { force: true });
   symlinkSync(file.link, path);
 }
-

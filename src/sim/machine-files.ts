@@ -36,7 +36,9 @@ export function machineFiles(machine: Machine): ReadonlyMap<string, MachineFile>
     for (const gpu of gpus) {
       const device = `/sys/devices/pci0000:${gpu.pci.slice(5, 7)}/${gpu.pci}`;
       const card = `card${gpu.index + 1}`;
-      files.set(`/sys/class/drm/${card}`, { link: `../../devices/pci0000:${gpu.pci.slice(5, 7)}/${gpu.pci}/drm/${card}` });
+      files.set(`/sys/class/drm/${card}`, {
+        link: `../../devices/pci0000:${gpu.pci.slice(5, 7)}/${gpu.pci}/drm/${card}`,
+      });
       files.set(`${device}/drm/${card}/device`, { link: '../../../' + gpu.pci });
       files.set(`/dev/dri/${card}`, '');
       files.set(`/dev/dri/renderD${128 + gpu.index * 8}`, '');
@@ -63,9 +65,15 @@ function addNic(files: Map<string, MachineFile>, nic: NicView, index: number): v
   const device = `/sys/devices/${bus}/${nic.pci}`;
   const own = `${device}/infiniband/${nic.device}`;
   files.set(`/dev/infiniband/uverbs${index}`, '');
-  files.set(`/sys/class/infiniband/${nic.device}`, { link: `../../devices/${bus}/${nic.pci}/infiniband/${nic.device}` });
+  files.set(`/sys/class/infiniband/${nic.device}`, {
+    link: `../../devices/${bus}/${nic.pci}/infiniband/${nic.device}`,
+  });
   files.set(`${own}/device`, { link: '../../../' + nic.pci });
-  const [driver, vendor, part] = { bnxt_re: ['bnxt_en', '0x14e4', '0x1760'], mlx5: ['mlx5_core', '0x15b3', '0x1021'], ionic: ['ionic', '0x1dd8', '0x1002'] }[nic.driver] as [string, string, string];
+  const [driver, vendor, part] = {
+    bnxt_re: ['bnxt_en', '0x14e4', '0x1760'],
+    mlx5: ['mlx5_core', '0x15b3', '0x1021'],
+    ionic: ['ionic', '0x1dd8', '0x1002'],
+  }[nic.driver] as [string, string, string];
   const port = `${own}/ports/1`;
   const values: Readonly<Record<string, string>> = {
     [`${own}/node_guid`]: nodeGuid(nic).replace(/(.{4})(?=.)/g, '$1:'),

@@ -9,7 +9,9 @@ import type { ScenarioInput } from './scenario.ts';
  * Simulated hosts as a process: `main.js --dir DIR --scenario FILE --state FILE`. The state file appears when every
  * host can be logged in to, and is gone when the process ended on SIGTERM or SIGINT with all that ran on them.
  */
-const { values } = parseArgs({ options: { dir: { type: 'string' }, scenario: { type: 'string' }, state: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { dir: { type: 'string' }, scenario: { type: 'string' }, state: { type: 'string' } },
+});
 const { dir, scenario, state } = values;
 if (dir === undefined || scenario === undefined || state === undefined) {
   process.stderr.write('usage: main.js --dir DIR --scenario FILE --state FILE\n');

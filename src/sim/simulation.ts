@@ -112,10 +112,22 @@ export async function startSimulation({ dir, scenario, log, ...options }: Simula
     pid: process.pid,
     identityFile: join(dir, 'id_ed25519'),
     knownHostsFile,
-    hosts: hosts.map(({ scenario: { name, address, port, user }, home }, index) => ({ name, address, port, user, hostKey: keys[index]!.public, home })),
+    hosts: hosts.map(({ scenario: { name, address, port, user }, home }, index) => ({
+      name,
+      address,
+      port,
+      user,
+      hostKey: keys[index]!.public,
+      home,
+    })),
     control: { url: control.url, token: control.token },
   };
-  writeFileSync(knownHostsFile, state.hosts.map(({ address, port, hostKey }) => `${port === 22 ? address : `[${address}]:${port}`} ${hostKey}\n`).join(''));
+  writeFileSync(
+    knownHostsFile,
+    state.hosts
+      .map(({ address, port, hostKey }) => `${port === 22 ? address : `[${address}]:${port}`} ${hostKey}\n`)
+      .join(''),
+  );
   return {
     ...simulation,
     state,

@@ -75,7 +75,11 @@ async function answer(
     socket.write(Buffer.concat([Buffer.from(`${kind} ${bytes.length}\n`), bytes]));
   };
   const call: ToolCall = {
-    argv, cwd, pid, env, stdin,
+    argv,
+    cwd,
+    pid,
+    env,
+    stdin,
     signal: gone.signal,
     stdout: (text) => say('o', text),
     stderr: (text) => say('e', text),

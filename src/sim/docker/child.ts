@@ -5,7 +5,15 @@ import type { Unit } from './unit.ts';
 /** A real process as a container's program: signals go to its whole group. */
 export function startChild(
   argv: readonly string[],
-  { cwd, env, log }: { readonly cwd: string; readonly env: Readonly<Record<string, string>>; log(stream: 'stdout' | 'stderr', text: string): void },
+  {
+    cwd,
+    env,
+    log,
+  }: {
+    readonly cwd: string;
+    readonly env: Readonly<Record<string, string>>;
+    log(stream: 'stdout' | 'stderr', text: string): void;
+  },
 ): Unit {
   const [program, ...args] = argv as [string, ...string[]];
   const child = spawn(program, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });

@@ -65,34 +65,160 @@ interface Command {
 
 const GROUPS = ['container', 'image', 'system'];
 const ALIASES: Readonly<Record<string, string>> = {
-  'container run': 'run', 'container ls': 'ps', 'container list': 'ps', 'container ps': 'ps', 'container start': 'start', 'container stop': 'stop',
-  'container rm': 'rm', 'container kill': 'kill', 'container logs': 'logs', 'container exec': 'exec', 'container wait': 'wait', 'image ls': 'images', 'image list': 'images',
-  'image pull': 'pull', 'system info': 'info',
+  'container run': 'run',
+  'container ls': 'ps',
+  'container list': 'ps',
+  'container ps': 'ps',
+  'container start': 'start',
+  'container stop': 'stop',
+  'container rm': 'rm',
+  'container kill': 'kill',
+  'container logs': 'logs',
+  'container exec': 'exec',
+  'container wait': 'wait',
+  'image ls': 'images',
+  'image list': 'images',
+  'image pull': 'pull',
+  'system info': 'info',
 };
 
-function line(command: string, usage: string, flags: CommandLine['flags'], short: CommandLine['short'], least: number, most?: number): CommandLine {
-  return { command: `docker ${command}`, usage: `docker ${command} ${usage}`, flags, short, least, ...(most === undefined ? {} : { most }), interspersed: command !== 'exec' };
+function line(
+  command: string,
+  usage: string,
+  flags: CommandLine['flags'],
+  short: CommandLine['short'],
+  least: number,
+  most?: number,
+): CommandLine {
+  return {
+    command: `docker ${command}`,
+    usage: `docker ${command} ${usage}`,
+    flags,
+    short,
+    least,
+    ...(most === undefined ? {} : { most }),
+    interspersed: command !== 'exec',
+  };
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   run: { run },
   ps: {
-    line: line('ps', '[OPTIONS]', { all: 'bool', filter: 'list', format: 'value', last: 'value', latest: 'bool', 'no-trunc': 'bool', quiet: 'bool' }, { a: 'all', f: 'filter', l: 'latest', n: 'last', q: 'quiet' }, 0, 0),
+    line: line(
+      'ps',
+      '[OPTIONS]',
+      {
+        all: 'bool',
+        filter: 'list',
+        format: 'value',
+        last: 'value',
+        latest: 'bool',
+        'no-trunc': 'bool',
+        quiet: 'bool',
+      },
+      { a: 'all', f: 'filter', l: 'latest', n: 'last', q: 'quiet' },
+      0,
+      0,
+    ),
     run: ps,
   },
-  inspect: { line: line('inspect', '[OPTIONS] NAME|ID [NAME|ID...]', { format: 'value', type: 'value', size: 'bool' }, { f: 'format', s: 'size' }, 1), run: (it) => inspect(it, it.flags.value('type')) },
-  'container inspect': { line: line('container inspect', '[OPTIONS] CONTAINER [CONTAINER...]', { format: 'value', size: 'bool' }, { f: 'format', s: 'size' }, 1), run: (it) => inspect(it, 'container') },
-  'image inspect': { line: line('image inspect', '[OPTIONS] IMAGE [IMAGE...]', { format: 'value' }, { f: 'format' }, 1), run: (it) => inspect(it, 'image') },
+  inspect: {
+    line: line(
+      'inspect',
+      '[OPTIONS] NAME|ID [NAME|ID...]',
+      { format: 'value', type: 'value', size: 'bool' },
+      { f: 'format', s: 'size' },
+      1,
+    ),
+    run: (it) => inspect(it, it.flags.value('type')),
+  },
+  'container inspect': {
+    line: line(
+      'container inspect',
+      '[OPTIONS] CONTAINER [CONTAINER...]',
+      { format: 'value', size: 'bool' },
+      { f: 'format', s: 'size' },
+      1,
+    ),
+    run: (it) => inspect(it, 'container'),
+  },
+  'image inspect': {
+    line: line('image inspect', '[OPTIONS] IMAGE [IMAGE...]', { format: 'value' }, { f: 'format' }, 1),
+    run: (it) => inspect(it, 'image'),
+  },
   start: { line: line('start', '[OPTIONS] CONTAINER [CONTAINER...]', {}, {}, 1), run: start },
-  stop: { line: line('stop', '[OPTIONS] CONTAINER [CONTAINER...]', { signal: 'value', time: 'value', timeout: 'value' }, { s: 'signal', t: 'timeout' }, 1), run: stop },
-  kill: { line: line('kill', '[OPTIONS] CONTAINER [CONTAINER...]', { signal: 'value' }, { s: 'signal' }, 1), run: (it) => each(it, ({ host, flags }, container) => host.engine.kill(container, flags.value('signal') ?? 'KILL')) },
-  rm: { line: line('rm', '[OPTIONS] CONTAINER [CONTAINER...]', { force: 'bool', volumes: 'bool' }, { f: 'force', v: 'volumes' }, 1), run: remove },
+  stop: {
+    line: line(
+      'stop',
+      '[OPTIONS] CONTAINER [CONTAINER...]',
+      { signal: 'value', time: 'value', timeout: 'value' },
+      { s: 'signal', t: 'timeout' },
+      1,
+    ),
+    run: stop,
+  },
+  kill: {
+    line: line('kill', '[OPTIONS] CONTAINER [CONTAINER...]', { signal: 'value' }, { s: 'signal' }, 1),
+    run: (it) => each(it, ({ host, flags }, container) => host.engine.kill(container, flags.value('signal') ?? 'KILL')),
+  },
+  rm: {
+    line: line(
+      'rm',
+      '[OPTIONS] CONTAINER [CONTAINER...]',
+      { force: 'bool', volumes: 'bool' },
+      { f: 'force', v: 'volumes' },
+      1,
+    ),
+    run: remove,
+  },
   wait: { line: line('wait', 'CONTAINER [CONTAINER...]', {}, {}, 1), run: wait },
-  logs: { line: line('logs', '[OPTIONS] CONTAINER', { follow: 'bool', tail: 'value', timestamps: 'bool', since: 'value' }, { f: 'follow', n: 'tail', t: 'timestamps' }, 1, 1), run: logs },
-  exec: { line: line('exec', '[OPTIONS] CONTAINER COMMAND [ARG...]', { env: 'list', workdir: 'value', user: 'value' }, { e: 'env', w: 'workdir', u: 'user' }, 2), run: exec },
-  images: { line: line('images', '[OPTIONS] [REPOSITORY[:TAG]]', { all: 'bool', digests: 'bool', format: 'value', 'no-trunc': 'bool', quiet: 'bool' }, { a: 'all', q: 'quiet' }, 0, 1), run: images },
-  pull: { line: line('pull', '[OPTIONS] NAME[:TAG|@DIGEST]', { quiet: 'bool', platform: 'value' }, { q: 'quiet' }, 1, 1), run: pull },
-  login: { line: line('login', '[OPTIONS] [SERVER]', { username: 'value', password: 'value', 'password-stdin': 'bool' }, { u: 'username', p: 'password' }, 0, 1), run: login },
+  logs: {
+    line: line(
+      'logs',
+      '[OPTIONS] CONTAINER',
+      { follow: 'bool', tail: 'value', timestamps: 'bool', since: 'value' },
+      { f: 'follow', n: 'tail', t: 'timestamps' },
+      1,
+      1,
+    ),
+    run: logs,
+  },
+  exec: {
+    line: line(
+      'exec',
+      '[OPTIONS] CONTAINER COMMAND [ARG...]',
+      { env: 'list', workdir: 'value', user: 'value' },
+      { e: 'env', w: 'workdir', u: 'user' },
+      2,
+    ),
+    run: exec,
+  },
+  images: {
+    line: line(
+      'images',
+      '[OPTIONS] [REPOSITORY[:TAG]]',
+      { all: 'bool', digests: 'bool', format: 'value', 'no-trunc': 'bool', quiet: 'bool' },
+      { a: 'all', q: 'quiet' },
+      0,
+      1,
+    ),
+    run: images,
+  },
+  pull: {
+    line: line('pull', '[OPTIONS] NAME[:TAG|@DIGEST]', { quiet: 'bool', platform: 'value' }, { q: 'quiet' }, 1, 1),
+    run: pull,
+  },
+  login: {
+    line: line(
+      'login',
+      '[OPTIONS] [SERVER]',
+      { username: 'value', password: 'value', 'password-stdin': 'bool' },
+      { u: 'username', p: 'password' },
+      0,
+      1,
+    ),
+    run: login,
+  },
   logout: { line: line('logout', '[SERVER]', {}, {}, 0, 1), run: logout },
   version: { line: line('version', '[OPTIONS]', { format: 'value' }, { f: 'format' }, 0, 0), run: version },
   info: { line: line('info', '[OPTIONS]', { format: 'value' }, { f: 'format' }, 0, 0), run: info },
@@ -102,13 +228,18 @@ function globalFlags(args: readonly string[]): { config: string | undefined; res
   if (args[0] === '--config') return { config: args[1], rest: args.slice(2) };
   if (args[0]?.startsWith('--config=')) return { config: args[0].slice(9), rest: args.slice(1) };
   if (args[0]?.startsWith('-')) {
-    throw new DockerError(`unknown flag: ${args[0].split('=')[0]}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n\nRun 'docker --help' for more information\n`, 125);
+    throw new DockerError(
+      `unknown flag: ${args[0].split('=')[0]}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n\nRun 'docker --help' for more information\n`,
+      125,
+    );
   }
   return { config: undefined, rest: args };
 }
 
 const unknownCommand = (first: string | undefined, second: string | undefined) =>
-  new DockerError(`docker: unknown command: docker ${first ?? ''}${second === undefined ? '' : ` ${second}`}\n\nRun 'docker --help' for more information\n`);
+  new DockerError(
+    `docker: unknown command: docker ${first ?? ''}${second === undefined ? '' : ` ${second}`}\n\nRun 'docker --help' for more information\n`,
+  );
 
 /** The engine, or the client's words for why it cannot be reached. */
 function engineOf({ host }: Run, path: string): DockerEngine {
@@ -150,7 +281,8 @@ async function run({ host, call, args, config, ...rest }: Run): Promise<number> 
     call.stdout(`${container.id}\n`);
     return 0;
   }
-  const show = ({ stream, text }: { readonly stream: 'stdout' | 'stderr'; readonly text: string }) => call[stream](text);
+  const show = ({ stream, text }: { readonly stream: 'stdout' | 'stderr'; readonly text: string }) =>
+    call[stream](text);
   container.followers.add(show);
   await engine.start(container);
   const { unit } = container;
@@ -165,7 +297,11 @@ function ps(it: Run): number {
   const { flags, call } = it;
   const filters = flags.list('filter').map((filter) => {
     const [key, value] = [filter.split('=')[0]!, filter.slice(filter.indexOf('=') + 1)];
-    if (!filter.includes('=')) throw new DockerError(`invalid argument "${filter}" for "-f, --filter" flag: invalid filter '${filter}'\n\nUsage:  docker ps [OPTIONS]\n\nRun 'docker ps --help' for more information\n`, 125);
+    if (!filter.includes('='))
+      throw new DockerError(
+        `invalid argument "${filter}" for "-f, --filter" flag: invalid filter '${filter}'\n\nUsage:  docker ps [OPTIONS]\n\nRun 'docker ps --help' for more information\n`,
+        125,
+      );
     if (!['label', 'name', 'id', 'status', 'ancestor'].includes(key)) throw daemonError(`invalid filter '${key}'`);
     return { key, value };
   });
@@ -189,7 +325,18 @@ function ps(it: Run): number {
     .slice(0, last > 0 ? last : undefined)
     .map((container) => psRow(container, !flags.has('no-trunc')));
   if (flags.has('quiet')) call.stdout(rows.map((row) => `${row['ID']}\n`).join(''));
-  else call.stdout(table(rows, flags.value('format'), { 'CONTAINER ID': 'ID', IMAGE: 'Image', COMMAND: 'Command', CREATED: 'RunningFor', STATUS: 'Status', PORTS: 'Ports', NAMES: 'Names' }));
+  else
+    call.stdout(
+      table(rows, flags.value('format'), {
+        'CONTAINER ID': 'ID',
+        IMAGE: 'Image',
+        COMMAND: 'Command',
+        CREATED: 'RunningFor',
+        STATUS: 'Status',
+        PORTS: 'Ports',
+        NAMES: 'Names',
+      }),
+    );
   return 0;
 }
 
@@ -204,23 +351,46 @@ function matchesName(name: string, pattern: string): boolean {
   return expression.test(name) || expression.test(`/${name}`);
 }
 
-function table(rows: readonly Readonly<Record<string, string>>[], template: string | undefined, heads: Readonly<Record<string, string>>): string {
-  if (template !== undefined && !template.startsWith('table')) return rows.map((row) => `${format(template, row)}\n`).join('');
+function table(
+  rows: readonly Readonly<Record<string, string>>[],
+  template: string | undefined,
+  heads: Readonly<Record<string, string>>,
+): string {
+  if (template !== undefined && !template.startsWith('table'))
+    return rows.map((row) => `${format(template, row)}\n`).join('');
   if (template !== undefined) throw new DockerError(`the simulated docker knows no ${template}\n`);
   const cells = [Object.keys(heads), ...rows.map((row) => Object.values(heads).map((key) => row[key] ?? ''))];
   const widths = Object.keys(heads).map((_, at) => Math.max(...cells.map((row) => row[at]!.length)) + 3);
-  return cells.map((row) => `${row.map((cell, at) => cell.padEnd(widths[at]!)).join('').trimEnd()}\n`).join('');
+  return cells
+    .map(
+      (row) =>
+        `${row
+          .map((cell, at) => cell.padEnd(widths[at]!))
+          .join('')
+          .trimEnd()}\n`,
+    )
+    .join('');
 }
 
 function inspect(it: Run, type: string | undefined): number {
   const { flags, call } = it;
-  const engine = engineOf(it, type === 'image' ? `images/${it.flags.words[0]}/json` : `containers/${it.flags.words[0]}/json`);
+  const engine = engineOf(
+    it,
+    type === 'image' ? `images/${it.flags.words[0]}/json` : `containers/${it.flags.words[0]}/json`,
+  );
   const found: object[] = [];
   const errors: string[] = [];
   for (const word of flags.words) {
     const element = inspected(engine, word, type);
     if (element) found.push(element);
-    else errors.push(type === 'image' ? `Error response from daemon: No such image: ${word}\n` : type === 'container' ? `Error response from daemon: No such container: ${word}\n` : `Error: No such object: ${word}\n`);
+    else
+      errors.push(
+        type === 'image'
+          ? `Error response from daemon: No such image: ${word}\n`
+          : type === 'container'
+            ? `Error response from daemon: No such container: ${word}\n`
+            : `Error: No such object: ${word}\n`,
+      );
   }
   const template = flags.value('format');
   if (template !== undefined) call.stdout(found.map((element) => `${format(template, element)}\n`).join(''));
@@ -242,7 +412,11 @@ function inspected(engine: DockerEngine, word: string, type: string | undefined)
 }
 
 /** Does one thing to each named container; goes on past a failure, prints the names that went well. */
-async function each(it: Run, act: (it: Run, container: Container) => Promise<void> | void, after = ''): Promise<number> {
+async function each(
+  it: Run,
+  act: (it: Run, container: Container) => Promise<void> | void,
+  after = '',
+): Promise<number> {
   const engine = engineOf(it, `containers/${it.flags.words[0]}`);
   const failed: string[] = [];
   for (const word of it.flags.words) {
@@ -266,9 +440,14 @@ function start(it: Run): Promise<number> {
 function stop(it: Run): Promise<number> {
   const text = it.flags.value('timeout') ?? it.flags.value('time');
   if (text !== undefined && !/^-?\d+$/.test(text)) {
-    throw new DockerError(`invalid argument "${text}" for "-t, --timeout" flag: strconv.ParseInt: parsing "${text}": invalid syntax\n\nUsage:  docker stop [OPTIONS] CONTAINER [CONTAINER...]\n\nRun 'docker stop --help' for more information\n`, 125);
+    throw new DockerError(
+      `invalid argument "${text}" for "-t, --timeout" flag: strconv.ParseInt: parsing "${text}": invalid syntax\n\nUsage:  docker stop [OPTIONS] CONTAINER [CONTAINER...]\n\nRun 'docker stop --help' for more information\n`,
+      125,
+    );
   }
-  return each(it, ({ host, flags }, container) => host.engine.stop(container, text === undefined ? undefined : Number(text), flags.value('signal')));
+  return each(it, ({ host, flags }, container) =>
+    host.engine.stop(container, text === undefined ? undefined : Number(text), flags.value('signal')),
+  );
 }
 
 async function remove(it: Run): Promise<number> {
@@ -297,7 +476,8 @@ async function logs(it: Run): Promise<number> {
   const container = engineOf(it, 'containers/logs').find(flags.words[0]!);
   const tail = flags.value('tail') ?? 'all';
   if (tail !== 'all' && !/^-?\d+$/.test(tail)) throw daemonError(`invalid value for tail: ${tail}`);
-  const print = ({ time, stream, text }: Container['log'][number]) => call[stream](flags.has('timestamps') ? `${time} ${text}` : text);
+  const print = ({ time, stream, text }: Container['log'][number]) =>
+    call[stream](flags.has('timestamps') ? `${time} ${text}` : text);
   const lines = container.log;
   const shown = tail === 'all' || Number(tail) < 0 ? lines : Number(tail) === 0 ? [] : lines.slice(-Number(tail));
   const since = flags.value('since');
@@ -316,7 +496,10 @@ async function exec(it: Run): Promise<number> {
   const argv = flags.words.slice(1);
   const code = await host.exec(container, argv, call);
   if (code !== undefined) return code;
-  throw new DockerError(`OCI runtime exec failed: exec failed: unable to start container process: exec: "${argv[0]}": executable file not found in $PATH: unknown\n`, 127);
+  throw new DockerError(
+    `OCI runtime exec failed: exec failed: unable to start container process: exec: "${argv[0]}": executable file not found in $PATH: unknown\n`,
+    127,
+  );
 }
 
 function images(it: Run): number {
@@ -326,7 +509,9 @@ function images(it: Run): number {
   const full = flags.has('no-trunc');
   const rows = engineOf(it, 'images/json').images.flatMap((image) =>
     names(image)
-      .filter(([repository, tag]) => !asked || (repository === asked.familiar && (!word!.includes(':') || tag === asked.tag)))
+      .filter(
+        ([repository, tag]) => !asked || (repository === asked.familiar && (!word!.includes(':') || tag === asked.tag)),
+      )
       .map(([repository, tag]): Readonly<Record<string, string>> => ({
         Containers: 'N/A',
         CreatedAt: '2026-04-27 08:00:00 +0000 UTC',
@@ -342,7 +527,17 @@ function images(it: Run): number {
       })),
   );
   if (flags.has('quiet')) call.stdout([...new Set(rows.map((row) => `${row['ID']}\n`))].join(''));
-  else call.stdout(table(rows, flags.value('format'), { REPOSITORY: 'Repository', TAG: 'Tag', ...(flags.has('digests') ? { DIGEST: 'Digest' } : {}), 'IMAGE ID': 'ID', CREATED: 'CreatedSince', SIZE: 'Size' }));
+  else
+    call.stdout(
+      table(rows, flags.value('format'), {
+        REPOSITORY: 'Repository',
+        TAG: 'Tag',
+        ...(flags.has('digests') ? { DIGEST: 'Digest' } : {}),
+        'IMAGE ID': 'ID',
+        CREATED: 'CreatedSince',
+        SIZE: 'Size',
+      }),
+    );
   return 0;
 }
 
@@ -354,11 +549,17 @@ function names(image: Image): [repository: string, tag: string][] {
 async function pull(it: Run): Promise<number> {
   const { host, call, flags, config } = it;
   const text = flags.words[0]!;
-  const pulled = await engineOf(it, 'images/create').pull(text, { auths: authsOf(host, call, config), signal: call.signal });
+  const pulled = await engineOf(it, 'images/create').pull(text, {
+    auths: authsOf(host, call, config),
+    signal: call.signal,
+  });
   const asked = parseReference(text)!;
   const canonical = `${asked.registry === 'docker.io' ? `docker.io/${asked.familiar.includes('/') ? '' : 'library/'}` : ''}${asked.familiar}${asked.digest === undefined ? `:${asked.tag}` : `@${asked.digest}`}`;
   if (flags.has('quiet')) call.stdout(`${canonical}\n`);
-  else call.stdout(`${/[:@]/.test(text.split('/').at(-1)!) ? '' : 'Using default tag: latest\n'}${pullText(text, pulled)}${canonical}\n`);
+  else
+    call.stdout(
+      `${/[:@]/.test(text.split('/').at(-1)!) ? '' : 'Using default tag: latest\n'}${pullText(text, pulled)}${canonical}\n`,
+    );
   return 0;
 }
 
@@ -393,21 +594,30 @@ function authsOf(host: DockerHost, call: DockerCall, config: string | undefined)
 function login(it: Run): number {
   const { host, call, flags, config } = it;
   const user = flags.value('username');
-  if (flags.has('password-stdin') && user === undefined) throw new DockerError('the --password-stdin option requires --username to be set\n');
-  if (flags.has('password-stdin') && flags.value('password') !== undefined) throw new DockerError('conflicting options: cannot specify both --password and --password-stdin\n');
+  if (flags.has('password-stdin') && user === undefined)
+    throw new DockerError('the --password-stdin option requires --username to be set\n');
+  if (flags.has('password-stdin') && flags.value('password') !== undefined)
+    throw new DockerError('conflicting options: cannot specify both --password and --password-stdin\n');
   const password = flags.has('password-stdin') ? call.stdin.replace(/\r?\n$/, '') : flags.value('password');
-  if (user === undefined || !password) throw new DockerError('Error: Cannot perform an interactive login from a non TTY device\n');
+  if (user === undefined || !password)
+    throw new DockerError('Error: Cannot perform an interactive login from a non TTY device\n');
   engineOf(it, 'auth');
-  if (flags.value('password') !== undefined) call.stderr('WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n');
+  if (flags.value('password') !== undefined)
+    call.stderr('WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n');
   const registry = flags.words[0] ?? 'docker.io';
-  const accounts = host.catalogue.filter(({ reference, login: account }) => account && parseReference(reference)?.registry === registry);
+  const accounts = host.catalogue.filter(
+    ({ reference, login: account }) => account && parseReference(reference)?.registry === registry,
+  );
   if (!accounts.some(({ login: account }) => account!.user === user && account!.password === password)) {
     const url = registry === 'docker.io' ? 'https://registry-1.docker.io/v2/' : `https://${registry}/v2/`;
     throw daemonError(`Get "${url}": unauthorized: incorrect username or password`);
   }
   const file = configFile(host, call, config);
   mkdirSync(join(file, '..'), { recursive: true, mode: 0o700 });
-  const auths = { ...readAuths(file), [registry === 'docker.io' ? HUB : registry]: { auth: Buffer.from(`${user}:${password}`).toString('base64') } };
+  const auths = {
+    ...readAuths(file),
+    [registry === 'docker.io' ? HUB : registry]: { auth: Buffer.from(`${user}:${password}`).toString('base64') },
+  };
   writeFileSync(file, JSON.stringify({ auths }), { mode: 0o600 });
   call.stdout('Login Succeeded\n');
   return 0;
@@ -425,15 +635,44 @@ function logout({ host, call, flags, config }: Run): number {
 function version(it: Run): number {
   const { host, call, flags } = it;
   const { version: number } = host.scenario.docker;
-  const client = { Version: '28.2.2', ApiVersion: '1.50', DefaultAPIVersion: '1.50', GitCommit: 'e6534b4', GoVersion: 'go1.24.3', Os: 'linux', Arch: 'amd64', BuildTime: 'Fri May 30 12:07:14 2025', Context: 'default' };
+  const client = {
+    Version: '28.2.2',
+    ApiVersion: '1.50',
+    DefaultAPIVersion: '1.50',
+    GitCommit: 'e6534b4',
+    GoVersion: 'go1.24.3',
+    Os: 'linux',
+    Arch: 'amd64',
+    BuildTime: 'Fri May 30 12:07:14 2025',
+    Context: 'default',
+  };
   const server = {
     Platform: { Name: 'Docker Engine - Community' },
     Components: [
-      { Name: 'Engine', Version: number, Details: { ApiVersion: '1.50', Arch: 'amd64', GitCommit: '45873be', GoVersion: 'go1.24.3', KernelVersion: host.scenario.kernel, MinAPIVersion: '1.24', Os: 'linux' } },
+      {
+        Name: 'Engine',
+        Version: number,
+        Details: {
+          ApiVersion: '1.50',
+          Arch: 'amd64',
+          GitCommit: '45873be',
+          GoVersion: 'go1.24.3',
+          KernelVersion: host.scenario.kernel,
+          MinAPIVersion: '1.24',
+          Os: 'linux',
+        },
+      },
       { Name: 'containerd', Version: '1.7.27', Details: { GitCommit: '05044ec' } },
       { Name: 'runc', Version: '1.2.5', Details: { GitCommit: 'v1.2.5-0-g59923ef' } },
     ],
-    Version: number, ApiVersion: '1.50', MinAPIVersion: '1.24', GitCommit: '45873be', GoVersion: 'go1.24.3', Os: 'linux', Arch: 'amd64', KernelVersion: host.scenario.kernel,
+    Version: number,
+    ApiVersion: '1.50',
+    MinAPIVersion: '1.24',
+    GitCommit: '45873be',
+    GoVersion: 'go1.24.3',
+    Os: 'linux',
+    Arch: 'amd64',
+    KernelVersion: host.scenario.kernel,
   };
   const unreachable = reason(it, 'version');
   const shown = { Client: client, Server: unreachable === undefined ? server : null };
@@ -444,8 +683,12 @@ function version(it: Run): number {
   return unreachable === undefined ? 0 : 1;
 }
 
-function versionText(client: { Version: string; ApiVersion: string }, server: { Version: string; ApiVersion: string } | undefined): string {
-  const row = (indent: string, name: string, value: string) => `${indent}${`${name}:`.padEnd(19 - indent.length)}${value}\n`;
+function versionText(
+  client: { Version: string; ApiVersion: string },
+  server: { Version: string; ApiVersion: string } | undefined,
+): string {
+  const row = (indent: string, name: string, value: string) =>
+    `${indent}${`${name}:`.padEnd(19 - indent.length)}${value}\n`;
   const text = `Client:\n${row(' ', 'Version', client.Version)}${row(' ', 'API version', client.ApiVersion)}`;
   if (!server) return text;
   return `${text}\nServer: Docker Engine - Community\n Engine:\n${row('  ', 'Version', server.Version)}${row('  ', 'API version', `${server.ApiVersion} (minimum version 1.24)`)}`;
@@ -471,10 +714,28 @@ function info(it: Run): number {
   const shown = {
     ...(unreachable === undefined
       ? {
-          ID: 'f3a1c0de-0000-4000-8000-000000000000', Containers: states.length, ContainersRunning: running, ContainersPaused: 0, ContainersStopped: states.length - running,
-          Images: engine.images.length, Driver: 'overlay2', CgroupDriver: 'systemd', CgroupVersion: '2', KernelVersion: scenario.kernel, OperatingSystem: scenario.os, OSType: 'linux', Architecture: 'x86_64',
-          NCPU: scenario.cores, MemTotal: scenario.memoryGiB * 2 ** 30, DockerRootDir: '/var/lib/docker', Name: scenario.name, ServerVersion: scenario.docker.version,
-          Runtimes: { runc: { path: 'runc' } }, DefaultRuntime: 'runc', SecurityOptions: ['name=apparmor', 'name=seccomp,profile=builtin', 'name=cgroupns'], Warnings: null,
+          ID: 'f3a1c0de-0000-4000-8000-000000000000',
+          Containers: states.length,
+          ContainersRunning: running,
+          ContainersPaused: 0,
+          ContainersStopped: states.length - running,
+          Images: engine.images.length,
+          Driver: 'overlay2',
+          CgroupDriver: 'systemd',
+          CgroupVersion: '2',
+          KernelVersion: scenario.kernel,
+          OperatingSystem: scenario.os,
+          OSType: 'linux',
+          Architecture: 'x86_64',
+          NCPU: scenario.cores,
+          MemTotal: scenario.memoryGiB * 2 ** 30,
+          DockerRootDir: '/var/lib/docker',
+          Name: scenario.name,
+          ServerVersion: scenario.docker.version,
+          Runtimes: { runc: { path: 'runc' } },
+          DefaultRuntime: 'runc',
+          SecurityOptions: ['name=apparmor', 'name=seccomp,profile=builtin', 'name=cgroupns'],
+          Warnings: null,
         }
       : { ServerErrors: [unreachable.trim()] }),
     ClientInfo: { Debug: false, Version: '28.2.2', Context: 'default', Plugins: [], Warnings: null },
@@ -489,7 +750,8 @@ function info(it: Run): number {
     call.stderr(unreachable);
     return 1;
   }
-  call.stdout(` Containers: ${states.length}\n  Running: ${running}\n  Stopped: ${states.length - running}\n Images: ${engine.images.length}\n Server Version: ${scenario.docker.version}\n Storage Driver: overlay2\n Kernel Version: ${scenario.kernel}\n Operating System: ${scenario.os}\n Name: ${scenario.name}\n`);
+  call.stdout(
+    ` Containers: ${states.length}\n  Running: ${running}\n  Stopped: ${states.length - running}\n Images: ${engine.images.length}\n Server Version: ${scenario.docker.version}\n Storage Driver: overlay2\n Kernel Version: ${scenario.kernel}\n Operating System: ${scenario.os}\n Name: ${scenario.name}\n`,
+  );
   return 0;
 }
-

@@ -47,13 +47,12 @@ export function parseFlags(args: readonly string[], line: CommandLine): Flags {
   const values = new Map<string, string[]>();
   const words: string[] = [];
   const wrong = (message: string) =>
-    new DockerError(
-      `${message}\n\nUsage:  ${line.usage}\n\nRun '${line.command} --help' for more information\n`,
-      125,
-    );
+    new DockerError(`${message}\n\nUsage:  ${line.usage}\n\nRun '${line.command} --help' for more information\n`, 125);
   const put = (name: string, value: string) => {
     if (line.flags[name] === 'bool' && !['true', 'false', '1', '0'].includes(value)) {
-      throw wrong(`invalid argument "${value}" for "--${name}" flag: strconv.ParseBool: parsing "${value}": invalid syntax`);
+      throw wrong(
+        `invalid argument "${value}" for "--${name}" flag: strconv.ParseBool: parsing "${value}": invalid syntax`,
+      );
     }
     values.set(name, [...(values.get(name) ?? []), value]);
   };
@@ -103,7 +102,10 @@ export function parseFlags(args: readonly string[], line: CommandLine): Flags {
   if (few || words.length > (line.most ?? Infinity)) {
     const wanted = few ? line.least : line.most!;
     const pointer = few && line.most === undefined ? 'See' : 'Run';
-    const phrase = line.most === 0 ? 'accepts no arguments' : `requires ${line.most === line.least ? '' : few ? 'at least ' : 'at most '}${wanted} argument${wanted === 1 ? '' : 's'}`;
+    const phrase =
+      line.most === 0
+        ? 'accepts no arguments'
+        : `requires ${line.most === line.least ? '' : few ? 'at least ' : 'at most '}${wanted} argument${wanted === 1 ? '' : 's'}`;
     throw new DockerError(
       `docker: '${line.command}' ${phrase}\n\nUsage:  ${line.usage}\n\n${pointer} '${line.command} --help' for more information\n`,
     );

@@ -75,7 +75,11 @@ export function containerJson(container: Container): object {
     Driver: 'overlay2',
     Platform: 'linux',
     HostConfig: {
-      Binds: nullable(config.mounts.filter(({ make }) => make).map(({ source, target, readOnly }) => `${source}:${target}${readOnly ? ':ro' : ''}`)),
+      Binds: nullable(
+        config.mounts
+          .filter(({ make }) => make)
+          .map(({ source, target, readOnly }) => `${source}:${target}${readOnly ? ':ro' : ''}`),
+      ),
       LogConfig: { Type: config.logDriver, Config: config.logOpts },
       NetworkMode: config.network,
       RestartPolicy: { Name: config.restart, MaximumRetryCount: 0 },
@@ -95,9 +99,18 @@ export function containerJson(container: Container): object {
         return { PathOnHost: path, PathInContainer: inside, CgroupPermissions: permissions };
       }),
       Ulimits: config.ulimits,
-      Mounts: config.mounts.filter(({ make }) => !make).map(({ source, target, readOnly }) => ({ Type: 'bind', Source: source, Target: target, ReadOnly: readOnly })),
+      Mounts: config.mounts
+        .filter(({ make }) => !make)
+        .map(({ source, target, readOnly }) => ({ Type: 'bind', Source: source, Target: target, ReadOnly: readOnly })),
     },
-    Mounts: config.mounts.map(({ source, target, readOnly }) => ({ Type: 'bind', Source: source, Destination: target, Mode: '', RW: !readOnly, Propagation: 'rprivate' })),
+    Mounts: config.mounts.map(({ source, target, readOnly }) => ({
+      Type: 'bind',
+      Source: source,
+      Destination: target,
+      Mode: '',
+      RW: !readOnly,
+      Propagation: 'rprivate',
+    })),
     Config: {
       Hostname: id.slice(0, 12),
       User: config.user,
@@ -115,7 +128,10 @@ export function containerJson(container: Container): object {
 }
 
 /** One row of `docker ps --format json`. */
-export function psRow({ id, name, created, config, state }: Container, truncate: boolean): Readonly<Record<string, string>> {
+export function psRow(
+  { id, name, created, config, state }: Container,
+  truncate: boolean,
+): Readonly<Record<string, string>> {
   const command = argvOf(config).join(' ');
   const image = config.image;
   return {
@@ -123,7 +139,9 @@ export function psRow({ id, name, created, config, state }: Container, truncate:
     CreatedAt: `${created.slice(0, 10)} ${created.slice(11, 19)} +0000 UTC`,
     ID: truncate ? id.slice(0, 12) : id,
     Image: image,
-    Labels: Object.entries(config.labels).map(([key, value]) => `${key}=${value}`).join(','),
+    Labels: Object.entries(config.labels)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(','),
     LocalVolumes: '0',
     Mounts: config.mounts.map(({ source }) => source).join(','),
     Names: name,

@@ -73,7 +73,9 @@ export class DockerEngine {
     const asked = parseReference(text);
     if (!asked) throw new DockerError('invalid reference format\n');
     const found = registryImage(this.#options.catalogue, asked, this.#options.host);
-    const sameName = this.#options.catalogue.some(({ reference }) => parseReference(reference)?.familiar === asked.familiar);
+    const sameName = this.#options.catalogue.some(
+      ({ reference }) => parseReference(reference)?.familiar === asked.familiar,
+    );
     if (!found && sameName) {
       throw daemonError(`manifest for ${familiarName(asked)} not found: manifest unknown: manifest unknown`);
     }
@@ -146,7 +148,9 @@ export class DockerEngine {
       .startUnit({
         name: container.name,
         argv: argvOf(config),
-        env: Object.fromEntries(config.env.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)])),
+        env: Object.fromEntries(
+          config.env.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+        ),
         imageReference: config.image,
         devicesMapped: config.privileged || config.devices.some((device) => device.startsWith('/dev/kfd')),
         resolvePath: (path) => this.#options.resolvePath(hostPath(config, path) ?? `/only-in-the-container${path}`),
@@ -160,7 +164,14 @@ export class DockerEngine {
     }
     this.counts.started += 1;
     container.unit = unit;
-    this.#set(container, { status: 'running', pid: unit.pid, exitCode: 0, error: '', startedAt: now(), finishedAt: NEVER });
+    this.#set(container, {
+      status: 'running',
+      pid: unit.pid,
+      exitCode: 0,
+      error: '',
+      startedAt: now(),
+      finishedAt: NEVER,
+    });
     void unit.exited.then((exitCode) => {
       container.unit = undefined;
       this.#set(container, { ...container.state, ...ended(exitCode) });
@@ -180,13 +191,16 @@ export class DockerEngine {
   }
 
   kill(container: Container, signal: string): void {
-    if (!container.unit) throw daemonError(`cannot kill container: ${container.name}: container ${container.id} is not running`);
+    if (!container.unit)
+      throw daemonError(`cannot kill container: ${container.name}: container ${container.id} is not running`);
     container.unit.signal(signalName(signal));
   }
 
   async remove(container: Container, force: boolean): Promise<void> {
     if (container.unit && !force) {
-      throw daemonError(`cannot remove container "/${container.name}": container is running: stop the container before removing or force remove`);
+      throw daemonError(
+        `cannot remove container "/${container.name}": container is running: stop the container before removing or force remove`,
+      );
     }
     if (container.unit) {
       const { exited } = container.unit;
@@ -219,7 +233,9 @@ export class DockerEngine {
 
   #save(container: Container): void {
     const { id, name, created, imageId, config, state } = container;
-    writeFileSync(this.#file(container), JSON.stringify({ id, name, created, imageId, config, state }), { mode: 0o600 });
+    writeFileSync(this.#file(container), JSON.stringify({ id, name, created, imageId, config, state }), {
+      mode: 0o600,
+    });
   }
 
   #forget(container: Container): void {
@@ -247,7 +263,13 @@ const ended = (exitCode: number) => ({ status: 'exited' as const, pid: 0, exitCo
 
 function signalName(text: string) {
   const name = `SIG${text.toUpperCase().replace(/^SIG/, '')}`;
-  const byNumber: Readonly<Record<string, string>> = { SIG15: 'SIGTERM', SIG9: 'SIGKILL', SIG2: 'SIGINT', SIG19: 'SIGSTOP', SIG18: 'SIGCONT' };
+  const byNumber: Readonly<Record<string, string>> = {
+    SIG15: 'SIGTERM',
+    SIG9: 'SIGKILL',
+    SIG2: 'SIGINT',
+    SIG19: 'SIGSTOP',
+    SIG18: 'SIGCONT',
+  };
   const known = byNumber[name] ?? name;
   if (['SIGTERM', 'SIGKILL', 'SIGINT', 'SIGSTOP', 'SIGCONT'].includes(known)) {
     return known as 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGSTOP' | 'SIGCONT';

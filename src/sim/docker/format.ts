@@ -29,7 +29,10 @@ function reach(expression: string, value: unknown): unknown {
     const word = /^\w+/.exec(expression)?.[0];
     throw word ? parseError(`function "${word}" not defined`) : parseError(`unexpected "${expression}" in operand`);
   }
-  const names = expression.slice(1).split('.').filter((name) => name !== '');
+  const names = expression
+    .slice(1)
+    .split('.')
+    .filter((name) => name !== '');
   return names.reduce((at, name) => field(at, name, false), value);
 }
 
@@ -44,6 +47,9 @@ function field(of: unknown, name: string, optional: boolean): unknown {
 const goMap = (value: object): string =>
   Array.isArray(value)
     ? `[${value.map(String).join(' ')}]`
-    : `map[${Object.entries(value).map(([key, its]) => `${key}:${String(its)}`).toSorted().join(' ')}]`;
+    : `map[${Object.entries(value)
+        .map(([key, its]) => `${key}:${String(its)}`)
+        .toSorted()
+        .join(' ')}]`;
 
 const parseError = (what: string) => new DockerError(`template parsing error: template: :1: ${what}\n`, 64);

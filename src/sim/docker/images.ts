@@ -21,7 +21,10 @@ export interface Reference {
 
 /** Undefined for what is no reference. */
 export function parseReference(text: string): Reference | undefined {
-  const match = /^((?:[\w.-]+(?::\d+)?\/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?$/.exec(text);
+  const match =
+    /^((?:[\w.-]+(?::\d+)?\/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?$/.exec(
+      text,
+    );
   if (!match) return undefined;
   const [, name = '', tag, digest] = match;
   const first = name.includes('/') ? name.slice(0, name.indexOf('/')) : '';
@@ -61,7 +64,13 @@ export function registryImage(
 /** Finds an image by reference, id or the beginning of an id. */
 export function findImage(images: readonly Image[], text: string): Image | undefined {
   const reference = parseReference(text);
-  const byName = reference && images.find(({ tags, digests }) => reference.digest === undefined ? tags.includes(familiarName(reference)) : digests.includes(`${reference.familiar}@${reference.digest}`));
+  const byName =
+    reference &&
+    images.find(({ tags, digests }) =>
+      reference.digest === undefined
+        ? tags.includes(familiarName(reference))
+        : digests.includes(`${reference.familiar}@${reference.digest}`),
+    );
   if (byName) return byName;
   const prefix = text.replace(/^sha256:/, '');
   return /^[0-9a-f]{4,64}$/.test(prefix) ? images.find(({ id }) => id.slice(7).startsWith(prefix)) : undefined;
@@ -88,7 +97,13 @@ export const imageJson = (image: Image) => ({
   Created: '2026-04-27T08:00:00Z',
   DockerVersion: '',
   Author: '',
-  Config: { Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], Cmd: ['/bin/bash'], WorkingDir: '/sgl-workspace', Entrypoint: null, Labels: null },
+  Config: {
+    Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
+    Cmd: ['/bin/bash'],
+    WorkingDir: '/sgl-workspace',
+    Entrypoint: null,
+    Labels: null,
+  },
   Architecture: 'amd64',
   Os: 'linux',
   Size: image.sizeBytes,

@@ -8,14 +8,60 @@ export const RUN: CommandLine = {
   command: 'docker run',
   usage: 'docker run [OPTIONS] IMAGE [COMMAND] [ARG...]',
   flags: {
-    detach: 'bool', init: 'bool', interactive: 'bool', privileged: 'bool', quiet: 'bool', 'read-only': 'bool', rm: 'bool',
-    'cap-add': 'list', 'cap-drop': 'list', device: 'list', env: 'list', 'env-file': 'list', 'group-add': 'list', label: 'list',
-    'log-opt': 'list', mount: 'list', 'security-opt': 'list', tmpfs: 'list', ulimit: 'list', volume: 'list',
-    cpus: 'value', entrypoint: 'value', hostname: 'value', ipc: 'value', 'log-driver': 'value', memory: 'value', name: 'value',
-    net: 'value', network: 'value', 'oom-score-adj': 'value', pid: 'value', 'pids-limit': 'value', platform: 'value', pull: 'value',
-    restart: 'value', 'shm-size': 'value', 'stop-signal': 'value', 'stop-timeout': 'value', user: 'value', uts: 'value', workdir: 'value',
+    detach: 'bool',
+    init: 'bool',
+    interactive: 'bool',
+    privileged: 'bool',
+    quiet: 'bool',
+    'read-only': 'bool',
+    rm: 'bool',
+    'cap-add': 'list',
+    'cap-drop': 'list',
+    device: 'list',
+    env: 'list',
+    'env-file': 'list',
+    'group-add': 'list',
+    label: 'list',
+    'log-opt': 'list',
+    mount: 'list',
+    'security-opt': 'list',
+    tmpfs: 'list',
+    ulimit: 'list',
+    volume: 'list',
+    cpus: 'value',
+    entrypoint: 'value',
+    hostname: 'value',
+    ipc: 'value',
+    'log-driver': 'value',
+    memory: 'value',
+    name: 'value',
+    net: 'value',
+    network: 'value',
+    'oom-score-adj': 'value',
+    pid: 'value',
+    'pids-limit': 'value',
+    platform: 'value',
+    pull: 'value',
+    restart: 'value',
+    'shm-size': 'value',
+    'stop-signal': 'value',
+    'stop-timeout': 'value',
+    user: 'value',
+    uts: 'value',
+    workdir: 'value',
   },
-  short: { d: 'detach', e: 'env', h: 'hostname', i: 'interactive', l: 'label', m: 'memory', q: 'quiet', u: 'user', v: 'volume', w: 'workdir' },
+  short: {
+    d: 'detach',
+    e: 'env',
+    h: 'hostname',
+    i: 'interactive',
+    l: 'label',
+    m: 'memory',
+    q: 'quiet',
+    u: 'user',
+    v: 'volume',
+    w: 'workdir',
+  },
   least: 1,
   interspersed: false,
 };
@@ -68,14 +114,23 @@ export interface RunRequest {
 }
 
 /** Reads a `docker run` command line. `-e NAME` takes its value from the client's environment. Throws `DockerError`. */
-export function readRun(args: readonly string[], clientEnv: Readonly<Record<string, string>>, readFile: (path: string) => string): RunRequest {
+export function readRun(
+  args: readonly string[],
+  clientEnv: Readonly<Record<string, string>>,
+  readFile: (path: string) => string,
+): RunRequest {
   const flags = parseFlags(args, RUN);
   const [image, ...command] = flags.words as [string, ...string[]];
   const restart = flags.value('restart') ?? 'no';
   if (!/^(no|always|unless-stopped|on-failure(:\d+)?)$/.test(restart)) {
-    throw invalid('restart', restart, `invalid restart policy: unknown policy '${restart}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`);
+    throw invalid(
+      'restart',
+      restart,
+      `invalid restart policy: unknown policy '${restart}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
+    );
   }
-  if (restart !== 'no') throw new DockerError(`docker: the simulated engine restarts nothing: --restart ${restart}\n`, 125);
+  if (restart !== 'no')
+    throw new DockerError(`docker: the simulated engine restarts nothing: --restart ${restart}\n`, 125);
   return {
     detach: flags.has('detach'),
     pull: flags.value('pull') ?? 'missing',
@@ -113,8 +168,16 @@ export function readRun(args: readonly string[], clientEnv: Readonly<Record<stri
   };
 }
 
-function envOf(flags: Flags, clientEnv: Readonly<Record<string, string>>, readFile: (path: string) => string): string[] {
-  const lines = flags.list('env-file').flatMap((path) => readFile(path).split('\n').filter((line) => line !== '' && !line.startsWith('#')));
+function envOf(
+  flags: Flags,
+  clientEnv: Readonly<Record<string, string>>,
+  readFile: (path: string) => string,
+): string[] {
+  const lines = flags.list('env-file').flatMap((path) =>
+    readFile(path)
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#')),
+  );
   return [...lines, ...flags.list('env')].flatMap((entry) => {
     if (entry.includes('=')) return [entry];
     const value = clientEnv[entry];
@@ -125,8 +188,12 @@ function envOf(flags: Flags, clientEnv: Readonly<Record<string, string>>, readFi
 function readVolume(text: string): Mount {
   const [source, target, mode, ...rest] = text.split(':');
   if (!source || !target || rest.length > 0) throw new DockerError(`docker: invalid spec: ${text}: unknown\n`, 125);
-  if (!source.startsWith('/')) throw new DockerError(`docker: the simulated engine knows no named volumes: ${text}\n`, 125);
-  if (!target.startsWith('/')) throw run(`invalid volume specification: '${text}': invalid mount config for type "bind": invalid mount path: '${target}' mount path must be absolute`);
+  if (!source.startsWith('/'))
+    throw new DockerError(`docker: the simulated engine knows no named volumes: ${text}\n`, 125);
+  if (!target.startsWith('/'))
+    throw run(
+      `invalid volume specification: '${text}': invalid mount config for type "bind": invalid mount path: '${target}' mount path must be absolute`,
+    );
   const modes = mode?.split(',') ?? [];
   const unknown = modes.find((one) => !['ro', 'rw', 'z', 'Z', 'rslave', 'rshared', 'rprivate'].includes(one));
   if (unknown !== undefined) throw run(`invalid volume specification: '${text}': invalid mode: ${mode}`);
@@ -138,11 +205,13 @@ function readMount(text: string): Mount {
   const type = fields.get('type') ?? 'volume';
   const known = ['type', 'source', 'src', 'target', 'dst', 'destination', 'readonly', 'ro', 'bind-propagation'];
   const unknown = [...fields.keys()].find((key) => !known.includes(key));
-  if (unknown !== undefined) throw invalid('mount', text, `unexpected key '${unknown}' in '${unknown}=${fields.get(unknown) ?? ''}'`);
+  if (unknown !== undefined)
+    throw invalid('mount', text, `unexpected key '${unknown}' in '${unknown}=${fields.get(unknown) ?? ''}'`);
   const target = fields.get('target') ?? fields.get('dst') ?? fields.get('destination');
   const source = fields.get('source') ?? fields.get('src');
   if (!target) throw invalid('mount', text, 'target is required');
-  if (type !== 'bind' || !source) throw new DockerError(`docker: the simulated engine knows bind mounts only: --mount ${text}\n`, 125);
+  if (type !== 'bind' || !source)
+    throw new DockerError(`docker: the simulated engine knows bind mounts only: --mount ${text}\n`, 125);
   const flag = (name: string) => fields.has(name) && ['', 'true', '1'].includes(fields.get(name)!);
   return { source, target, readOnly: flag('readonly') || flag('ro'), make: false };
 }
@@ -151,7 +220,23 @@ function readUlimit(text: string) {
   const match = /^([a-z]+)=(-?\d+)(?::(-?\d+))?$/.exec(text);
   if (!match) throw invalid('ulimit', text, `invalid ulimit argument: ${text}`);
   const [, name = '', soft = '', hard = soft] = match;
-  const names = ['core', 'cpu', 'data', 'fsize', 'locks', 'memlock', 'msgqueue', 'nice', 'nofile', 'nproc', 'rss', 'rtprio', 'rttime', 'sigpending', 'stack'];
+  const names = [
+    'core',
+    'cpu',
+    'data',
+    'fsize',
+    'locks',
+    'memlock',
+    'msgqueue',
+    'nice',
+    'nofile',
+    'nproc',
+    'rss',
+    'rtprio',
+    'rttime',
+    'sigpending',
+    'stack',
+  ];
   if (!names.includes(name)) throw invalid('ulimit', text, `invalid ulimit type: ${name}`);
   return { Name: name, Hard: Number(hard), Soft: Number(soft) };
 }
@@ -169,9 +254,16 @@ function readInt(flag: string, text: string | undefined): number | undefined {
 }
 
 const invalid = (flag: string, value: string, why: string) =>
-  new DockerError(`invalid argument "${value}" for "--${flag}" flag: ${why}\n\nUsage:  ${RUN.usage}\n\nRun 'docker run --help' for more information\n`, 125);
+  new DockerError(
+    `invalid argument "${value}" for "--${flag}" flag: ${why}\n\nUsage:  ${RUN.usage}\n\nRun 'docker run --help' for more information\n`,
+    125,
+  );
 
-const run = (message: string, exitCode = 125) => new DockerError(`docker: Error response from daemon: ${message}\n\nRun 'docker run --help' for more information\n`, exitCode);
+const run = (message: string, exitCode = 125) =>
+  new DockerError(
+    `docker: Error response from daemon: ${message}\n\nRun 'docker run --help' for more information\n`,
+    exitCode,
+  );
 
 /** An error of the engine while `run` creates or starts a container. */
 export const runError = run;

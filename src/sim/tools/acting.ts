@@ -5,7 +5,11 @@ import type { ToolCall, ToolEnd } from '../tool-server.ts';
 
 type Print = Pick<ToolCall, 'stdout' | 'stderr'>;
 
-export function ss(args: readonly string[], sockets: readonly { readonly address: string; readonly port: number }[], { stdout, stderr }: Print): ToolEnd {
+export function ss(
+  args: readonly string[],
+  sockets: readonly { readonly address: string; readonly port: number }[],
+  { stdout, stderr }: Print,
+): ToolEnd {
   const letters = args.filter((arg) => arg.startsWith('-')).flatMap((arg) => [...arg.slice(1)]);
   const unknown = letters.find((letter) => !'Hltnp4a'.includes(letter));
   if (unknown !== undefined) {
@@ -20,12 +24,21 @@ export function ss(args: readonly string[], sockets: readonly { readonly address
   }
   if (!letters.includes('H')) stdout('State  Recv-Q Send-Q Local Address:Port Peer Address:PortProcess\n');
   const rows = sockets.filter((socket) => port === undefined || socket.port === Number(port));
-  stdout(rows.map((row) => `LISTEN 0      511    ${`${row.address}:${row.port}`.padStart(21)}      0.0.0.0:*          \n`).join(''));
+  stdout(
+    rows
+      .map((row) => `LISTEN 0      511    ${`${row.address}:${row.port}`.padStart(21)}      0.0.0.0:*          \n`)
+      .join(''),
+  );
   return 0;
 }
 
 /** Runs the real `ps` on the processes of this host only. */
-export function ps(args: readonly string[], own: readonly number[], program: string | undefined, { stderr }: Print): ToolEnd {
+export function ps(
+  args: readonly string[],
+  own: readonly number[],
+  program: string | undefined,
+  { stderr }: Print,
+): ToolEnd {
   if (program === undefined) {
     stderr('ps: command not found\n');
     return 127;
@@ -48,7 +61,12 @@ export function ps(args: readonly string[], own: readonly number[], program: str
   return { run: [program, ...rest, '-p', shown.length === 0 ? '0' : shown.join(',')] };
 }
 
-export function sudo(args: readonly string[], password: string, { user, name, sudo: policy }: HostScenario, { stderr }: Print): ToolEnd {
+export function sudo(
+  args: readonly string[],
+  password: string,
+  { user, name, sudo: policy }: HostScenario,
+  { stderr }: Print,
+): ToolEnd {
   let at = 0;
   let never = false;
   let fromStdin = false;
@@ -78,7 +96,9 @@ export function sudo(args: readonly string[], password: string, { user, name, su
     return 1;
   }
   if (!fromStdin) {
-    stderr('sudo: a terminal is required to read the password; either use the -S option to read from standard input or configure an askpass helper\nsudo: a password is required\n');
+    stderr(
+      'sudo: a terminal is required to read the password; either use the -S option to read from standard input or configure an askpass helper\nsudo: a password is required\n',
+    );
     return 1;
   }
   stderr(prompt);

@@ -5,8 +5,17 @@ import { parseArgs, printed, refused, UnknownFlag, type Tool } from './tool.ts';
 
 export const uname: Tool = ({ scenario: { name, kernel } }, args) => {
   try {
-    const { flags, words } = parseArgs(args, { '-a': 'bare', '-s': 'bare', '-n': 'bare', '-r': 'bare', '-v': 'bare', '-m': 'bare', '-o': 'bare' });
-    if (words.length > 0) return refused(`uname: extra operand '${words[0]}'\nTry 'uname --help' for more information.\n`);
+    const { flags, words } = parseArgs(args, {
+      '-a': 'bare',
+      '-s': 'bare',
+      '-n': 'bare',
+      '-r': 'bare',
+      '-v': 'bare',
+      '-m': 'bare',
+      '-o': 'bare',
+    });
+    if (words.length > 0)
+      return refused(`uname: extra operand '${words[0]}'\nTry 'uname --help' for more information.\n`);
     const parts: readonly (readonly [flag: string, text: string])[] = [
       ['-s', 'Linux'],
       ['-n', name],
@@ -16,7 +25,12 @@ export const uname: Tool = ({ scenario: { name, kernel } }, args) => {
       ['-o', 'GNU/Linux'],
     ];
     const asked = flags.size === 0 ? new Set(['-s']) : new Set(flags.keys());
-    return printed(`${parts.filter(([flag]) => asked.has('-a') || asked.has(flag)).map(([, text]) => text).join(' ')}\n`);
+    return printed(
+      `${parts
+        .filter(([flag]) => asked.has('-a') || asked.has(flag))
+        .map(([, text]) => text)
+        .join(' ')}\n`,
+    );
   } catch (error) {
     return badOption('uname', error);
   }
@@ -29,10 +43,14 @@ export const hostname: Tool = ({ scenario }, args) => {
   return refused(`hostname: invalid option -- '${option.replace(/^-+/, '')}'\n`);
 };
 
-const addresses = ({ address, fabricAddress }: Machine['scenario']) => [...new Set([address, fabricAddress ?? address])];
+const addresses = ({ address, fabricAddress }: Machine['scenario']) => [
+  ...new Set([address, fabricAddress ?? address]),
+];
 
 export const nproc: Tool = ({ scenario }, args) =>
-  args.length === 0 || args[0] === '--all' ? printed(`${scenario.cores}\n`) : refused(`nproc: unrecognized option '${args[0]}'\n`);
+  args.length === 0 || args[0] === '--all'
+    ? printed(`${scenario.cores}\n`)
+    : refused(`nproc: unrecognized option '${args[0]}'\n`);
 
 export const whoami: Tool = ({ scenario }) => printed(`${scenario.user}\n`);
 
@@ -51,7 +69,9 @@ export const id: Tool = ({ scenario: { user, docker } }, args) => {
     if (flags.has('-u')) return printed(names ? `${user}\n` : '1000\n');
     if (flags.has('-g')) return printed(names ? `${user}\n` : '1000\n');
     if (flags.has('-G')) return printed(`${groups.map(([gid, name]) => (names ? (name ?? user) : gid)).join(' ')}\n`);
-    return printed(`uid=1000(${user}) gid=1000(${user}) groups=${groups.map(([gid, name]) => `${gid}(${name ?? user})`).join(',')}\n`);
+    return printed(
+      `uid=1000(${user}) gid=1000(${user}) groups=${groups.map(([gid, name]) => `${gid}(${name ?? user})`).join(',')}\n`,
+    );
   } catch (error) {
     return badOption('id', error);
   }
@@ -60,7 +80,16 @@ export const id: Tool = ({ scenario: { user, docker } }, args) => {
 /** `dmesg` refuses users who are not root where kernel.dmesg_restrict is set, as on most distributions; the simulated ones allow it. */
 export const dmesg: Tool = ({ scenario }, args) => {
   try {
-    parseArgs(args, { '-T': 'bare', '-x': 'bare', '--time-format': 'value', '-l': 'value', '--level': 'value', '--since': 'value', '-k': 'bare', '--decode': 'bare' });
+    parseArgs(args, {
+      '-T': 'bare',
+      '-x': 'bare',
+      '--time-format': 'value',
+      '-l': 'value',
+      '--level': 'value',
+      '--since': 'value',
+      '-k': 'bare',
+      '--decode': 'bare',
+    });
     return printed(scenario.dmesg.map((line) => `${line}\n`).join(''));
   } catch (error) {
     return badOption('dmesg', error);
@@ -76,8 +105,14 @@ export const sysctl: Tool = (machine, args) => {
   };
   const bare = args.includes('-n');
   const unknown = args.find((arg) => arg !== '-n' && known[arg] === undefined);
-  if (unknown !== undefined) return refused(`sysctl: cannot stat /proc/sys/${unknown.replaceAll('.', '/')}: No such file or directory\n`, 255);
-  return printed(args.filter((arg) => arg !== '-n').map((key) => (bare ? `${known[key]}\n` : `${key} = ${known[key]}\n`)).join(''));
+  if (unknown !== undefined)
+    return refused(`sysctl: cannot stat /proc/sys/${unknown.replaceAll('.', '/')}: No such file or directory\n`, 255);
+  return printed(
+    args
+      .filter((arg) => arg !== '-n')
+      .map((key) => (bare ? `${known[key]}\n` : `${key} = ${known[key]}\n`))
+      .join(''),
+  );
 };
 
 /** `df` knows one file system, mounted at /; `exists` tells which of the asked paths are there. */
@@ -85,7 +120,17 @@ export const df =
   (exists: (path: string) => boolean): Tool =>
   ({ scenario: { disk } }, args) => {
     try {
-      const { flags, words } = parseArgs(args, { '-P': 'bare', '-k': 'bare', '-h': 'bare', '-T': 'bare', '-l': 'bare', '-m': 'bare', '--output': 'value', '-B': 'value', '--block-size': 'value' });
+      const { flags, words } = parseArgs(args, {
+        '-P': 'bare',
+        '-k': 'bare',
+        '-h': 'bare',
+        '-T': 'bare',
+        '-l': 'bare',
+        '-m': 'bare',
+        '--output': 'value',
+        '-B': 'value',
+        '--block-size': 'value',
+      });
       const block = blockOf(flags);
       if (block === undefined) return refused(`df: invalid -B argument '${flags.get('-B')?.at(-1) ?? ''}'\n`);
       const missing = words.filter((path) => !exists(path));
@@ -106,7 +151,11 @@ export const df =
       const chosen = flags.get('--output')?.at(-1)?.split(',') ?? Object.keys(columns);
       const unknown = chosen.find((name) => columns[name] === undefined);
       if (unknown !== undefined) return refused(`df: option --output: field '${unknown}' unknown\n`);
-      const line = (at: 0 | 1) => `${chosen.map((name) => columns[name]![at].padEnd(14)).join(' ').trimEnd()}\n`;
+      const line = (at: 0 | 1) =>
+        `${chosen
+          .map((name) => columns[name]![at].padEnd(14))
+          .join(' ')
+          .trimEnd()}\n`;
       return { stdout: line(0) + line(1).repeat(rows), stderr, exitCode };
     } catch (error) {
       return badOption('df', error);
