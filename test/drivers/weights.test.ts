@@ -420,6 +420,37 @@ describe('the copy', () => {
     }
   });
 
+  it('goes on with what a deployment that was taken over left, and ends that one', async () => {
+    const held = { now: true };
+    const model = tinyModel();
+    const { cdn, endpoint } = await hub({ model, cdnFault: stalls(model, held) });
+    const earlier = stage({ endpoint }).catch((error: unknown) => error);
+    const part = join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`);
+    await until(async () => (await sizeOf(part)) > 90_000);
+    held.now = false;
+    await stage({ endpoint, owner: { ...OWNER, deployment: 4 } });
+    await earlier; // It found its job gone, or the weights complete.
+    await expectComplete(model);
+    expect(cdn.seen.at(-1)!.range).toMatch(/^bytes=9\d{4}-$/);
+    expect(await host.runtime('process').find({})).toEqual([]);
+  });
+
+  it('begins anew when the branch moved since its last attempt', async () => {
+    const held = { now: true };
+    const model = tinyModel();
+    const first = await hub({ model, cdnFault: stalls(model, held) });
+    const attempt = stage({ endpoint: first.endpoint }).catch((error: unknown) => error);
+    await until(() => existsSync(join(at(PARTIAL), 'files', 'model-00002-of-00002.safetensors')));
+    await host.kill(JOB);
+    expect(await attempt).toMatchObject({ code: 'COMMAND_FAILED' });
+    await Promise.all(servers.map((server) => server.close()));
+    const moved = tinyModel();
+    moved.set('model-00002-of-00002.safetensors', Buffer.alloc(200_000, 'other weights of the same size'));
+    const { endpoint } = await hub({ model: moved });
+    await stage({ endpoint });
+    await expectComplete(moved);
+  });
+
   it('verifies a folder that is there without a mark, and marks it', async () => {
     const { model, cdn, endpoint } = await hub();
     await put(PATH, model);

@@ -181,12 +181,16 @@ sync -f "$target"
 /**
  * Makes the work folder and says what is free: prints "free <bytes>", and "there <bytes>" when an earlier attempt left some.
  * Folders above the target that did not exist are noted, deepest first, so that the undo removes just those.
- * Argument: work folder.
+ * What an earlier deployment of the same cluster left is taken over. Arguments: work folder, and what the names of such
+ * folders begin and end with.
  */
 export const PREPARE_PROGRAM = String.raw`
 set -eu
 umask 022
-work=$1
+work=$1 begin=$2 end=$3
+for earlier in "$begin"*"$end"; do
+  if [ -d "$earlier" ] && [ ! -e "$work" ]; then mv -T -- "$earlier" "$work"; fi
+done
 folder=$(dirname "$work")
 missing=
 while [ ! -d "$folder" ]; do

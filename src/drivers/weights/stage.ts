@@ -44,14 +44,19 @@ const STOP_TIMEOUT_SECONDS = 10;
 const LOOK_AFTER_MS = { first: 50, longest: 5_000 };
 
 const jobName = ({ cluster, deployment }: CopyOwner) => `tandem-${cluster}-weights-0-${deployment}`;
-const jobLabels = ({ cluster, installation, deployment }: CopyOwner) => ({
+/** Not tandem.cluster: who looks for what a cluster runs finds engines and routers by that. */
+const installationLabels = ({ cluster, installation }: CopyOwner) => ({
   [LABELS.kind]: 'weights',
-  [LABELS.cluster]: cluster,
+  'tandem.weights': cluster,
   [LABELS.installation]: installation,
-  [LABELS.deployment]: String(deployment),
 });
-const workOf = (path: string, { cluster, installation, deployment }: CopyOwner) =>
-  `${path}.partial-${cluster}-${deployment}-${installation}`;
+const jobLabels = (owner: CopyOwner) => ({
+  ...installationLabels(owner),
+  [LABELS.deployment]: String(owner.deployment),
+});
+const workBegin = (path: string, { cluster }: CopyOwner) => `${path}.partial-${cluster}-`;
+const workEnd = ({ installation }: CopyOwner) => `-${installation}`;
+const workOf = (path: string, owner: CopyOwner) => `${workBegin(path, owner)}${owner.deployment}${workEnd(owner)}`;
 
 async function stage(host: Host, request: StageRequest, options: StageOptions): Promise<Staged> {
   const source = parseSource(request.source, request.endpoint);
@@ -153,14 +158,15 @@ async function startCopy(
 ): Promise<void> {
   const work = workOf(path, request.owner);
   await assertTools(host, source);
-  const space = await prepare(host, work);
+  await endEarlier(host, request.owner);
+  const space = await prepare(host, path, request.owner);
   try {
     const header = request.token === undefined ? '' : `Authorization: Bearer ${request.token}\n`;
     await host.writeFile(`${work}/header`, header, { mode: 0o600 });
     const token = request.token === undefined ? {} : { token: request.token };
     const listing = await list(host, source, { ...token, work, signal });
     assertSpace(host, path, listing, space);
-    await host.writeFile(`${work}/manifest`, listing.files.map((file) => manifestRow(file, listing)).join(''));
+    await writeManifest(host, work, listing);
     await host.writeFile(`${work}/about`, aboutMark(request.source, listing));
     await host.writeFile(`${work}/program.sh`, COPY_PROGRAM);
     await launch(host, request.owner, ['sh', `${work}/program.sh`, work, path, listing.mover, listing.protocols]);
@@ -170,6 +176,43 @@ async function startCopy(
     throw error;
   }
 }
+
+/**
+ * A cluster runs one operation at a time, so a copy of an earlier deployment is left over from one that was taken over
+ * or lost. It ends, and what it brought is gone on with.
+ */
+async function endEarlier(host: Host, owner: CopyOwner): Promise<void> {
+  const jobs = await host.runtime('process').find(installationLabels(owner));
+  for (const { name, labels } of jobs)
+    if (Number(labels[LABELS.deployment]) < owner.deployment) await endJob(host, name);
+}
+
+async function endJob(host: Host, name: string): Promise<void> {
+  await host.runtime('process').stop(name, { timeoutSeconds: STOP_TIMEOUT_SECONDS });
+  await host.runtime('process').remove(name);
+}
+
+/**
+ * Files that an earlier attempt verified are not looked at again, which holds only as long as the source lists the
+ * same: a branch that moved meanwhile begins anew.
+ */
+async function writeManifest(host: Host, work: string, listing: Listing): Promise<void> {
+  const manifest = listing.files.map((file) => manifestRow(file, listing)).join('');
+  const { stdout: earlier } = await host.run({
+    argv: ['cat', '--', `${work}/manifest`],
+    timeoutMs: COMMAND_TIMEOUT_MS,
+  });
+  if (earlier !== '' && contentOf(earlier) !== contentOf(manifest))
+    await host.must({ argv: ['rm', '-rf', '--', `${work}/files`], timeoutMs: COMMAND_TIMEOUT_MS });
+  await host.writeFile(`${work}/manifest`, manifest);
+}
+
+/** A manifest without the locations: a mirror may serve the same files. */
+const contentOf = (manifest: string) =>
+  manifest
+    .split('\n')
+    .map((row) => row.split('\t').toSpliced(3, 1).join('\t'))
+    .join('\n');
 
 const removeHeader = (host: Host, work: string) =>
   host.run({ argv: ['rm', '-f', '--', `${work}/header`], timeoutMs: COMMAND_TIMEOUT_MS });
@@ -202,8 +245,10 @@ interface Space {
   readonly thereBytes: number;
 }
 
-async function prepare(host: Host, work: string): Promise<Space> {
-  const printed = await host.must({ argv: ['sh', '-c', PREPARE_PROGRAM, 'sh', work], timeoutMs: COMMAND_TIMEOUT_MS });
+async function prepare(host: Host, path: string, owner: CopyOwner): Promise<Space> {
+  const work = workOf(path, owner);
+  const argv = ['sh', '-c', PREPARE_PROGRAM, 'sh', work, workBegin(path, owner), workEnd(owner)];
+  const printed = await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS });
   const free = /^free (\d+)$/m.exec(printed)?.[1];
   if (free === undefined) {
     const seen = 'could not be started: df said nothing that can be read';
@@ -287,7 +332,7 @@ async function failureOf(host: Host, { path, work, job, owner }: Ended): Promise
       return weightsCorrupt({ host: name, file: `${path}/${file}`, seen: detail, remedy });
     }
     case 'disk': {
-      const { freeBytes, thereBytes } = await prepare(host, work);
+      const { freeBytes, thereBytes } = await prepare(host, path, owner);
       return diskTooSmall({
         host: name,
         path,
@@ -310,10 +355,7 @@ async function failureOf(host: Host, { path, work, job, owner }: Ended): Promise
 /** Ends the job of this deployment, if it is there, and removes what it worked in. Done twice is fine. */
 async function cleanUp(host: Host, path: string, owner: CopyOwner): Promise<void> {
   const job = await findJob(host, owner);
-  if (job) {
-    await host.runtime('process').stop(job.name, { timeoutSeconds: STOP_TIMEOUT_SECONDS });
-    await host.runtime('process').remove(job.name);
-  }
+  if (job) await endJob(host, job.name);
   const argv = ['sh', '-c', DROP_PROGRAM, 'sh', workOf(path, owner), path];
   await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS });
 }
