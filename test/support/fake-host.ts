@@ -4,6 +4,13 @@ import type { HostRef } from '../../src/plan/types.ts';
 /** What a fake host answers to a command; what is left out is empty, exit code 0, not timed out. */
 export type Answer = (argv: readonly string[], stdin: string | undefined) => Partial<Output> | Promise<Partial<Output>>;
 
+export interface FakeHost extends Host {
+  readonly asked: readonly (readonly string[])[];
+  readonly roundTrips: number;
+  /** Commands that have not ended. */
+  readonly running: number;
+}
+
 /**
  * A host that answers every command by a function and keeps what it was asked. Runtime, leases and fetch are not
  * there: using one throws. Give `options.signal` to see commands rejected once it aborts, as the real driver does.
@@ -11,13 +18,15 @@ export type Answer = (argv: readonly string[], stdin: string | undefined) => Par
 export function fakeHost(
   answers: Answer,
   options: { readonly ref?: HostRef; readonly signal?: AbortSignal; readonly home?: string } = {},
-): Host & { readonly asked: readonly (readonly string[])[]; readonly roundTrips: number } {
+): FakeHost {
   const asked: (readonly string[])[] = [];
   let roundTrips = 0;
+  let running = 0;
   const answer = async ({ argv, stdin }: Command): Promise<Output> => {
     options.signal?.throwIfAborted();
     asked.push(argv);
-    const output = await abortable(Promise.resolve(answers(argv, stdin)), options.signal);
+    running += 1;
+    const output = await abortable(Promise.resolve(answers(argv, stdin)), options.signal).finally(() => (running -= 1));
     return { stdout: '', stderr: '', exitCode: 0, timedOut: false, ...output };
   };
   const notFaked = (what: string) => (): never => {
@@ -29,13 +38,20 @@ export function fakeHost(
     get roundTrips() {
       return roundTrips;
     },
+    get running() {
+      return running;
+    },
     run(command) {
       roundTrips += 1;
       return answer(command);
     },
     async runAll(commands, { parallel = false } = {}) {
       roundTrips += 1;
-      if (parallel) return await Promise.all(commands.map(answer));
+      if (parallel) {
+        const running = commands.map(answer);
+        await Promise.allSettled(running); // One session carries them all: it rejects once the last has ended.
+        return await Promise.all(running);
+      }
       const outputs: Output[] = [];
       for (const command of commands) outputs.push(await answer(command));
       return outputs;
@@ -53,9 +69,19 @@ export function fakeHost(
 }
 
 /** Drivers over fake hosts, by name; each call gets the signal that the activity gave. */
-export const fakeDrivers = (hosts: Readonly<Record<string, Answer>>): Pick<Drivers, 'host'> => ({
-  host: (ref, signal) => fakeHost(hosts[ref.name]!, { ref, ...(signal ? { signal } : {}) }),
-});
+export function fakeDrivers(
+  hosts: Readonly<Record<string, Answer>>,
+): Pick<Drivers, 'host'> & { readonly running: () => number } {
+  const made: FakeHost[] = [];
+  return {
+    host(ref, signal) {
+      const host = fakeHost(hosts[ref.name]!, { ref, ...(signal ? { signal } : {}) });
+      made.push(host);
+      return host;
+    },
+    running: () => made.reduce((sum, host) => sum + host.running, 0),
+  };
+}
 
 /** A host row for tests; nothing is reached through it. */
 export const fakeRef = (name: string): HostRef => ({
@@ -69,10 +95,13 @@ export const fakeRef = (name: string): HostRef => ({
   leaseDir: '/var/lib/tandem/leases',
 });
 
+/** As the real driver: on abort the remote work ends a little later, and only then the call rejects. */
 function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   return new Promise<T>((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    const end = () => setImmediate(() => reject(signal.reason as Error));
+    if (signal.aborted) end();
+    signal.addEventListener('abort', end, { once: true });
     promise.then(resolve, reject);
   });
 }
