@@ -4,7 +4,7 @@ import type { HostScenario, ImageScenario } from '../scenario.ts';
 import { daemonError, DockerError, parseFlags, type CommandLine, type Flags } from './command.ts';
 import { containerJson, psRow, type Container } from './container.ts';
 import type { DockerEngine } from './engine.ts';
-import { format } from './format.ts';
+import { checkTemplate, format } from './format.ts';
 import { findImage, imageJson, parseReference, type Image } from './images.ts';
 import { readRun } from './run-flags.ts';
 
@@ -38,7 +38,8 @@ export async function docker(host: DockerHost, call: DockerCall): Promise<number
     const entry = COMMANDS[ALIASES[name] ?? name];
     if (!entry) throw unknownCommand(first, grouped ? second : undefined);
     const flags = entry.line === undefined ? undefined : parseFlags(rest.slice(grouped ? 2 : 1), entry.line);
-    if (host.scenario.docker.state === 'absent') throw new DockerError('docker: command not found\n', 127);
+    const template = flags?.value('format');
+    if (template !== undefined) checkTemplate(template);
     return await entry.run({ host, call, flags: flags!, args: rest.slice(grouped ? 2 : 1), config });
   } catch (error) {
     if (!(error instanceof DockerError)) throw error;

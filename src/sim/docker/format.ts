@@ -5,13 +5,27 @@ import { DockerError } from './command.ts';
  * `{{index .A "key"}}`, text between. Anything else is an error, as a mistake in a template is for the real client.
  */
 export function format(template: string, value: unknown): string {
+  checkTemplate(template);
   if (template === 'json') return JSON.stringify(value);
-  const opened = template.split('{{').length;
-  if (opened !== template.split('}}').length) throw parseError('unclosed action');
   return template
     .replace(/\\([tn])/g, (_, letter: string) => (letter === 't' ? '\t' : '\n'))
-    .replace(/\{\{-?\s*(.*?)\s*-?\}\}/gs, (_, action: string) => evaluate(action, value));
+    .replace(ACTION, (_, action: string) => evaluate(action, value));
 }
+
+/** The client reads the template before it asks the engine. Throws `DockerError` for one that it cannot read. */
+export function checkTemplate(template: string): void {
+  if (template.split('{{').length !== template.split('}}').length) throw parseError('unclosed action');
+  for (const [, action = ''] of template.matchAll(ACTION)) {
+    const expression = /^json\s+(.+)$/.exec(action)?.[1] ?? action;
+    if (INDEX.test(expression) || FIELD.test(expression)) continue;
+    const word = /^\w+/.exec(expression)?.[0];
+    throw parseError(word ? `function "${word}" not defined` : `unexpected "${expression}" in operand`);
+  }
+}
+
+const ACTION = /\{\{-?\s*(.*?)\s*-?\}\}/gs;
+const INDEX = /^\(?index\s+(\.\S*)\s+"((?:[^"\\]|\\.)*)"\)?$/;
+const FIELD = /^\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?$/;
 
 function evaluate(action: string, value: unknown): string {
   const json = /^json\s+(.+)$/.exec(action);
@@ -23,16 +37,9 @@ function evaluate(action: string, value: unknown): string {
 }
 
 function reach(expression: string, value: unknown): unknown {
-  const index = /^\(?index\s+(\.\S*)\s+"((?:[^"\\]|\\.)*)"\)?$/.exec(expression);
+  const index = INDEX.exec(expression);
   if (index) return field(reach(index[1]!, value), index[2]!, true);
-  if (!/^\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?$/.test(expression)) {
-    const word = /^\w+/.exec(expression)?.[0];
-    throw word ? parseError(`function "${word}" not defined`) : parseError(`unexpected "${expression}" in operand`);
-  }
-  const names = expression
-    .slice(1)
-    .split('.')
-    .filter((name) => name !== '');
+  const names = expression.slice(1).split('.').filter((name) => name !== '');
   return names.reduce((at, name) => field(at, name, false), value);
 }
 
