@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -130,13 +131,14 @@ describe('a pair of engines', () => {
   });
 
   it('prefills one prompt after the other while the rest wait', async () => {
-    const [prefill, decode] = await pair({ timing: { prefillMsPerToken: 40 } });
+    const [prefill, decode] = await pair({ timing: { prefillMsPerToken: 80 } });
     const asked = [1, 2, 3].map(() => ask(prefill, decode));
     const load = await until(async () => {
       const seen = await prefill.load();
-      return seen.num_running_reqs === 1 && seen.num_waiting_reqs === 2 && seen;
+      const met = seen.disaggregation['prefill_bootstrap_queue_reqs'] === 0;
+      return met && seen.num_running_reqs === 1 && seen.num_waiting_reqs === 2 && seen;
     });
-    expect(load.disaggregation).toMatchObject({ mode: 'prefill', prefill_bootstrap_queue_reqs: 0 });
+    expect(load.disaggregation).toMatchObject({ mode: 'prefill', prefill_inflight_queue_reqs: 0 });
     expect((await decode.load()).disaggregation).toMatchObject({ mode: 'decode', decode_transfer_queue_reqs: 3 });
     expect((await Promise.all(asked)).map(({ decode: answer }) => answer.status)).toEqual([200, 200, 200]);
   });
@@ -237,15 +239,22 @@ describe('a request without its other half', () => {
 
   it('is aborted some seconds after its client left', async () => {
     const [prefill] = await pair();
-    const body = JSON.stringify(chatBody(meeting(prefill)));
-    const socket = connect(prefill.port, prefill.host);
-    socket.write(
-      `POST ${chat} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-    );
+    const socket = send(prefill, chatBody(meeting(prefill)));
     await until(() => Promise.resolve(prefill.counts().open === 1));
     socket.destroy();
     await until(() => Promise.resolve(prefill.counts().open === 0));
     expect(prefill.counts()).toMatchObject({ received: 1, aborted: 1 });
+  });
+
+  it('is aborted also when its client left in the middle of a stream', async () => {
+    const [prefill, decode] = await pair();
+    const body = chatBody({ ...meeting(prefill), ...LONG });
+    const socket = send(decode, body);
+    await Promise.all([prefill.post(chat, body), once(socket, 'data')]);
+    socket.destroy();
+    await until(() => Promise.resolve(decode.counts().open === 0));
+    expect(decode.counts()).toMatchObject({ received: 1, aborted: 1, answered: 0 });
+    expect((await ask(prefill, decode)).decode.status).toBe(200);
   });
 });
 
@@ -428,7 +437,7 @@ describe('a starting engine', () => {
 describe('a signalled engine', () => {
   it('answers 503 on health at SIGTERM, goes on accepting, ends its streams and exits 0', async () => {
     const [prefill, decode] = await pair();
-    const running = ask(prefill, decode, { stream: true, max_tokens: 100 });
+    const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
     await until(async () => (await decode.load()).num_running_reqs === 1);
     decode.signal('SIGTERM');
     const probes = await Promise.all(['/ready', '/health', '/v1/models', '/v1/loads'].map((path) => decode.get(path)));
@@ -467,7 +476,7 @@ describe('a signalled engine', () => {
 
   it('leaves requests on decode to fail after SIGKILL of their prefill engine, and streams untouched', async () => {
     const [prefill, decode] = await pair({ timing: { prefillMsPerToken: 20 } });
-    const stream = ask(prefill, decode, { stream: true, max_tokens: 150 });
+    const stream = ask(prefill, decode, { stream: true, max_tokens: 500 });
     await until(async () => (await decode.load()).num_running_reqs === 1);
     const body = chatBody(meeting(prefill));
     const lost = prefill.post(chat, body).catch(() => 'cut');
@@ -485,7 +494,7 @@ describe('a signalled engine', () => {
 
   it('stands still between SIGSTOP and SIGCONT and loses nothing', async () => {
     const [prefill, decode] = await pair();
-    const running = ask(prefill, decode, { stream: true, max_tokens: 100 });
+    const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
     await until(async () => (await decode.load()).num_running_reqs === 1);
     decode.signal('SIGSTOP');
     expect(await within(150, decode.get('/ready'))).toBe('silence');
@@ -506,7 +515,7 @@ describe('a signalled engine', () => {
 describe('control endpoints', () => {
   it.each(['in_place', 'retract'])('pause %s lets streams stand still until they are continued', async (mode) => {
     const [prefill, decode] = await pair();
-    const running = ask(prefill, decode, { stream: true, max_tokens: 60 });
+    const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
     await until(async () => (await decode.load()).num_running_reqs === 1);
     expect((await decode.post('/pause_generation', { mode })).json()).toEqual({
       message: 'Generation paused successfully.',
@@ -690,6 +699,16 @@ describe('an engine over two hosts', () => {
     expect(await refused(alone)).toBe(true);
   });
 });
+
+/** Posts a chat on a connection that a test can cut. */
+function send({ host, port }: TestEngine, asked: unknown): Socket {
+  const body = JSON.stringify(asked);
+  const socket = connect(port, host);
+  socket.write(
+    `POST ${chat} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
+  return socket;
+}
 
 const within = async <T>(ms: number, promise: Promise<T>): Promise<T | 'silence'> => {
   promise.catch(() => undefined);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 /** What an engine takes from a model folder. */
 export interface Model {
-  /** sha256 over names and contents of its files: two copies of one revision have the same, two revisions do not. */
+  /** sha256 over names, sizes and contents of its files: two copies of one revision have the same, two revisions do not. */
   readonly contentId: string;
   readonly contextLength: number;
   readonly modelType: string;
@@ -28,13 +28,19 @@ export async function readModel(folder: string): Promise<Model | undefined> {
   };
 }
 
+/** Real weights are too large to be read at every start; their size stands for them. */
+const WHOLE_BYTES_MAX = 64 * 2 ** 20;
+
 /** Hidden files are left out: those who stage weights keep their marks in them. */
 async function contentId(folder: string): Promise<string> {
   const hash = createHash('sha256');
   for (const name of (await readdir(folder)).toSorted()) {
     const path = join(folder, name);
-    if (name.startsWith('.') || !(await stat(path)).isFile()) continue;
-    hash.update(`${name}\0`).update(await readFile(path));
+    if (name.startsWith('.')) continue;
+    const at = await stat(path);
+    if (!at.isFile()) continue;
+    hash.update(`${name}\0${at.size}\0`);
+    if (at.size <= WHOLE_BYTES_MAX) hash.update(await readFile(path));
   }
   return hash.digest('hex');
 }
