@@ -1,5 +1,5 @@
 import type { Drivers } from '../src/drivers/types.ts';
-import { openWeights } from '../src/drivers/weights/index.ts';
+import { openWeights } from '../src/drivers/weights/stage.ts';
 import { createAcceptanceActivities } from './acceptance.ts';
 import { createConfirmActivities } from './confirm.ts';
 import { createEngineActivities } from './engines.ts';
@@ -22,7 +22,7 @@ export const createActivities = (drivers: Drivers, redact: (text: string) => str
       ...createRocmActivities(drivers),
       ...createRdmaActivities(drivers),
       ...createImageActivities(drivers),
-      ...createWeightsActivities(drivers, openWeights(drivers)),
+      ...createWeightsActivities(drivers, openWeights()),
       ...createEngineActivities(drivers),
       ...createRouterActivities(drivers),
       ...createAcceptanceActivities(drivers),

@@ -1,0 +1,22 @@
+import { fileURLToPath } from 'node:url';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { DefaultLogger, Runtime } from '@temporalio/worker';
+import { dataConverter } from '../../src/connection.ts';
+import { ATTRIBUTES } from '../../workflows/attributes.ts';
+
+const TEMPORAL = fileURLToPath(new URL('../../.venv/bin/temporal', import.meta.url));
+let installed = false;
+
+/** A real Temporal dev server of this suite, with its search attributes, timers to the 10 ms, and the product's codec. */
+export async function startTemporal(): Promise<TestWorkflowEnvironment> {
+  if (!installed) Runtime.install({ logger: new DefaultLogger('ERROR') });
+  installed = true;
+  return await TestWorkflowEnvironment.createLocal({
+    server: {
+      executable: { type: 'existing-path', path: TEMPORAL },
+      searchAttributes: Object.values(ATTRIBUTES),
+      extraArgs: ['--dynamic-config-value', 'history.timerProcessorMaxTimeShift="10ms"'],
+    },
+    client: { dataConverter },
+  });
+}
