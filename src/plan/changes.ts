@@ -1,4 +1,5 @@
 import type { ClusterSpec } from '../spec/schema.ts';
+import { usedInPlace } from './model.ts';
 import { byText } from './order.ts';
 import { imagesOf } from './supplies.ts';
 import type { Change, EnginePlan, Inventory, Plan } from './types.ts';
@@ -98,12 +99,8 @@ function weightsChanges(
   const row = (action: 'create' | 'keep', at: readonly string[], reason: string): Change[] =>
     at.length === 0 ? [] : [{ action, kind: 'weights', name: model.id, hosts: at, reason }];
   return [
-    ...row('create', missing, `${model.path} is not complete there; from ${spec.model.source}`),
-    ...row(
-      'keep',
-      kept,
-      staging.some(({ copy }) => !copy) ? `${model.path} is used in place` : `${model.path} is complete`,
-    ),
+    ...row('create', missing, `not complete there, staged from ${spec.model.source}`),
+    ...row('keep', kept, usedInPlace(spec.model) ? `${model.path} is used in place` : `${model.path} is complete`),
   ];
 }
 

@@ -80,7 +80,11 @@ function order(plan: Plan): string[] {
     copies.length > 0 && `stage ${plan.model.id} to ${plan.model.path} on ${some(copies.map(({ host }) => host))}`,
     starting(plan.prefill).length > 0 && `start ${names(starting(plan.prefill))}`,
     starting(plan.decode).length > 0 && `start ${names(starting(plan.decode))}`,
-    router.kind === 'managed' && router.action !== 'keep' && `start ${router.name}`,
+    router.kind === 'managed' &&
+      router.action !== 'keep' &&
+      (router.replaces.length > 0
+        ? `stop ${router.replaces.join(', ')}, start ${router.name}`
+        : `start ${router.name}`),
     starting([...plan.prefill, ...plan.decode]).length > 0 && `register them at the router under ${plan.kvGeneration}`,
     plan.pairs.length > 0 && `prove ${plan.pairs.length} prefill-decode pairs, then requests through the router`,
     last.length > 0 && `stop ${names(last)}`,
