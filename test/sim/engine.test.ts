@@ -228,12 +228,17 @@ describe('a request without its other half', () => {
     expect((await prefill.post(chat, body)).json()).toMatchObject({ usage: { completion_tokens: 1 } });
   });
 
-  it('hangs on healthy engines when KV caches never arrive', async () => {
-    const prefill = await serve({ role: 'prefill', model, faults: { transferStuck: true } });
-    const decode = await serve({ role: 'decode', model, env: soon.env });
+  it.each([
+    ['leave the prefill engine', 'prefill', 'prefill', 'prefill_inflight_queue_reqs'],
+    ['reach the decode engine', 'decode', 'decode', 'decode_transfer_queue_reqs'],
+  ] as const)('hangs on healthy engines when KV caches never %s', async (_, faulty, seen, queue) => {
+    const faults = { transferStuck: true };
+    const prefill = await serve({ role: 'prefill', model, ...soon, ...(faulty === 'prefill' && { faults }) });
+    const decode = await serve({ role: 'decode', model, ...soon, ...(faulty === 'decode' && { faults }) });
     const asked = ask(prefill, decode);
-    await until(async () => (await prefill.load()).disaggregation['prefill_inflight_queue_reqs'] === 1);
-    expect((await prefill.get('/health')).status).toBe(200);
+    const engine = { prefill, decode }[seen];
+    await until(async () => (await engine.load()).disaggregation[queue] === 1);
+    expect((await engine.get('/ready')).status).toBe(200);
     expect((await asked).decode.status).toBe(500);
   });
 

@@ -241,6 +241,7 @@ export class Scheduler {
     bootstrap: KvAddress,
     signal: AbortSignal,
   ): Promise<Delivery> {
+    if (this.#stuck) await this.#clock.race(new Promise<never>(() => undefined), signal);
     try {
       return await this.#clock.race(fetchKv({ ...kv, generation: this.#generation }, signal), signal);
     } catch (error) {

@@ -47,11 +47,11 @@ export interface EngineFaults {
   readonly neverReady?: boolean;
   /** It says this role in /model_info and /v1/loads, whatever its flags say. */
   readonly saysRole?: Role;
-  /** Ends by itself so long after it became ready. */
+  /** Ends by itself so many seconds of its patience (timing.secondMs) after it became ready. */
   readonly exitsAfterReady?: { readonly seconds: number; readonly exitCode: number };
-  /** Answers nothing any more so long after it became ready; connections are still taken. */
+  /** Answers nothing any more so many seconds of its patience after it became ready; connections are still taken. */
   readonly hangsAfterReady?: { readonly seconds: number };
-  /** KV caches never arrive: healthy, and every real request hangs until the time-out. */
+  /** KV caches never leave or never reach this engine: healthy, and every real request hangs until the time-out. */
   readonly transferStuck?: boolean;
 }
 
