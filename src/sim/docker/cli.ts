@@ -80,6 +80,7 @@ const ALIASES: Readonly<Record<string, string>> = {
   'image ls': 'images',
   'image list': 'images',
   'image pull': 'pull',
+  'image tag': 'tag',
   'system info': 'info',
 };
 
@@ -204,6 +205,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       1,
     ),
     run: images,
+  },
+  tag: {
+    line: line('tag', 'SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]', {}, {}, 2, 2),
+    run: (it) => {
+      engineOf(it, 'images/tag').tag(it.flags.words[0]!, it.flags.words[1]!);
+      return 0;
+    },
   },
   pull: {
     line: line('pull', '[OPTIONS] NAME[:TAG|@DIGEST]', { quiet: 'bool', platform: 'value' }, { q: 'quiet' }, 1, 1),

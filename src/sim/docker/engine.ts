@@ -94,6 +94,15 @@ export class DockerEngine {
     return { image: found.image, fresh, digest: found.image.digests[0]!.split('@')[1]! };
   }
 
+  /** Gives an image that is here one more name. */
+  tag(source: string, name: string): void {
+    const image = this.image(source);
+    const reference = parseReference(name);
+    if (!reference || reference.digest !== undefined) throw daemonError(`invalid reference format: ${name}`);
+    this.images = withImage(this.images, { ...image, tags: [familiarName(reference)] });
+    this.#saveImages();
+  }
+
   /** Makes a container. Errors: name taken, image unknown, device or mount source missing. */
   create(config: ContainerConfig): Container {
     const image = findImage(this.images, config.image);
@@ -151,7 +160,7 @@ export class DockerEngine {
         env: Object.fromEntries(
           config.env.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
         ),
-        imageReference: config.image,
+        imageReference: this.images.find(({ id }) => id === container.imageId)?.tags[0] ?? config.image,
         devicesMapped: config.privileged || config.devices.some((device) => device.startsWith('/dev/kfd')),
         resolvePath: (path) => this.#options.resolvePath(hostPath(config, path) ?? `/only-in-the-container${path}`),
         log: (stream, text) => this.#append(container, stream, text),

@@ -39,7 +39,10 @@ function evaluate(action: string, value: unknown): string {
 function reach(expression: string, value: unknown): unknown {
   const index = INDEX.exec(expression);
   if (index) return field(reach(index[1]!, value), index[2]!, true);
-  const names = expression.slice(1).split('.').filter((name) => name !== '');
+  const names = expression
+    .slice(1)
+    .split('.')
+    .filter((name) => name !== '');
   return names.reduce((at, name) => field(at, name, false), value);
 }
 

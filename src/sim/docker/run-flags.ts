@@ -201,7 +201,7 @@ function readVolume(text: string): Mount {
 }
 
 function readMount(text: string): Mount {
-  const fields = new Map(text.split(',').map((field) => split(field, '=')));
+  const fields = new Map(csvRow(text).map((field) => split(field, '=')));
   const type = fields.get('type') ?? 'volume';
   const known = ['type', 'source', 'src', 'target', 'dst', 'destination', 'readonly', 'ro', 'bind-propagation'];
   const unknown = [...fields.keys()].find((key) => !known.includes(key));
@@ -214,6 +214,15 @@ function readMount(text: string): Mount {
     throw new DockerError(`docker: the simulated engine knows bind mounts only: --mount ${text}\n`, 125);
   const flag = (name: string) => fields.has(name) && ['', 'true', '1'].includes(fields.get(name)!);
   return { source, target, readOnly: flag('readonly') || flag('ro'), make: false };
+}
+
+/** A row of CSV: a field with a comma or a quote stands in quotes, and a quote in it is doubled. */
+function csvRow(text: string): string[] {
+  const fields = [...text.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^,"]*))(?=,|$)/g)];
+  if (fields.reduce((length, [match]) => length + match.length, 0) !== text.length) {
+    throw invalid('mount', text, 'parse error on line 1, column 1: bare " in non-quoted-field');
+  }
+  return fields.map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain ?? '');
 }
 
 function readUlimit(text: string) {

@@ -2,7 +2,7 @@ import { amdSmi } from './amd-smi.ts';
 import { ibstat, ibvDevices, ibvDevinfo, rdma } from './rdma.ts';
 import { rocmSmi } from './rocm-smi.ts';
 import { rocminfo } from './rocminfo.ts';
-import { dmesg, hostname, id, nproc, sysctl, uname, whoami } from './system.ts';
+import { dmesg, getent, hostname, id, nproc, sysctl, uname, whoami } from './system.ts';
 import type { Tool } from './tool.ts';
 
 /** Simulated tools that only print what the machine is. Those that act (docker, ib_write_bw, ps, ss, df, sudo) are the host's. */
@@ -18,6 +18,7 @@ export const TOOLS: Readonly<Record<string, Tool>> = {
   hostname,
   nproc,
   whoami,
+  getent,
   id,
   dmesg,
   sysctl,

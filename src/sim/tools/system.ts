@@ -77,6 +77,24 @@ export const id: Tool = ({ scenario: { user, docker } }, args) => {
   }
 };
 
+/** `getent group|passwd NAME…`: exit 2 when one is not known. */
+export const getent: Tool = ({ scenario: { user } }, [database, ...names]) => {
+  const known = new Map<string, string>(
+    database === 'group'
+      ? GROUPS.map(([gid, name]): [string, string] => [name ?? user, `${name ?? user}:x:${gid}:${name ? user : ''}`])
+      : database === 'passwd'
+        ? [[user, `${user}:x:1000:1000::/home/${user}:/bin/sh`]]
+        : [],
+  );
+  if (database !== 'group' && database !== 'passwd') return refused(`Unknown database: ${database ?? ''}\n`);
+  const found = names.flatMap((name) => known.get(name) ?? []);
+  return {
+    stdout: found.map((line) => `${line}\n`).join(''),
+    stderr: '',
+    exitCode: found.length === names.length ? 0 : 2,
+  };
+};
+
 /** `dmesg` refuses users who are not root where kernel.dmesg_restrict is set, as on most distributions; the simulated ones allow it. */
 export const dmesg: Tool = ({ scenario }, args) => {
   try {
