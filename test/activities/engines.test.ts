@@ -336,16 +336,16 @@ describe('ending a rank', () => {
   it('stops, restarts and removes it, each also twice', async () => {
     program = answering();
     await start();
-    const { stopRank, restartRank, removeRank } = activities();
+    const activity = activities();
     const state = () => hosts[0]!.units.get(prefill().name)?.state.running;
-    await stopRank({ ...unit(), timeoutSeconds: 1 });
-    await stopRank({ ...unit(), timeoutSeconds: 1 });
+    await activity.stopRank({ ...unit(), timeoutSeconds: 1 });
+    await activity.stopRank({ ...unit(), timeoutSeconds: 1 });
     expect(state()).toBe(false);
-    await restartRank(unit());
-    await restartRank(unit());
+    await activity.restartRank(unit());
+    await activity.restartRank(unit());
     expect(state()).toBe(true);
-    await removeRank(unit());
-    await removeRank(unit());
+    await activity.removeRank(unit());
+    await activity.removeRank(unit());
     expect(state()).toBeUndefined();
   });
 

@@ -24,7 +24,7 @@ describe('images', () => {
   it('are fetched with the password resolved, not the reference to it', async () => {
     const host = await localHost('h0', '127.84.4.1');
     const asked: ImageRequest[] = [];
-    const { fetchImage } = createImageActivities(localDrivers([host], { PW: 'secret' }), async (_, request) => {
+    const activity = createImageActivities(localDrivers([host], { PW: 'secret' }), async (_, request) => {
       asked.push(request);
       return { id: 'sha256:a' };
     });
@@ -33,7 +33,9 @@ describe('images', () => {
       login: { user: 'u', password: { fromEnv: 'PW' } },
       mirror: 'mirror.lan',
     } as const;
-    expect(await fetchImage({ ref: hostRef('h0', '127.84.4.1'), reference: 'r:t', pull })).toEqual({ id: 'sha256:a' });
+    expect(await activity.fetchImage({ ref: hostRef('h0', '127.84.4.1'), reference: 'r:t', pull })).toEqual({
+      id: 'sha256:a',
+    });
     expect(asked).toEqual([
       expect.objectContaining({
         reference: 'r:t',
@@ -43,7 +45,7 @@ describe('images', () => {
       }),
     ]);
     const missing = { ...pull, login: { user: 'u', password: { fromEnv: 'NOT_THERE' } } };
-    await expect(fetchImage({ ref: host.ref, reference: 'r:t', pull: missing })).rejects.toMatchObject({
+    await expect(activity.fetchImage({ ref: host.ref, reference: 'r:t', pull: missing })).rejects.toMatchObject({
       code: 'SECRET_MISSING',
     });
     expect(asked).toHaveLength(1);

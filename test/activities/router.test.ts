@@ -1,5 +1,6 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { createRouterActivities } from '../../activities/router.ts';
 import { createConfirmActivities } from '../../activities/confirm.ts';
@@ -12,6 +13,24 @@ import { standIn, type StandIn } from '../support/stand-in-engine.ts';
 
 const owner = { cluster: 'c', installation: 'inst' };
 const secrets = { CLIENT: 'client-key-marker', ADMIN: 'admin:key-marker', ENGINE: 'engine-key-marker' };
+/** Runs inside the router's own Python from its first moment, which a look from outside may miss on a busy machine. */
+const SAMPLER = `
+import os, threading, time
+out = open(os.path.join(os.environ['HOME'], 'cmdlines'), 'a')
+last = None
+def look():
+    global last
+    line = open('/proc/self/cmdline').read().replace(chr(10), ' ')
+    if line != last:
+        last = line
+        print(line, file=out, flush=True)
+def watch():
+    while True:
+        look()
+        time.sleep(0.001)
+look()
+threading.Thread(target=watch, daemon=True).start()
+`;
 const failure = async (promise: Promise<unknown>): Promise<DeployError> =>
   await promise.then(
     (value) => {
@@ -60,8 +79,10 @@ describe('a managed router (real smg) with keys', () => {
       address: '127.84.5.1',
       apiKey: { fromEnv: 'CLIENT' },
       adminKey: { fromEnv: 'ADMIN' },
+      env: { PYTHONPATH: host.home },
     });
-    // Only processes that begin now, or one pass would take longer than the moment to be caught.
+    await writeFile(join(host.home, 'sitecustomize.py'), SAMPLER);
+    // Only processes that begin now, or one pass would take too long on a machine of many.
     const known = new Set(await readdir('/proc'));
     let watching = true;
     const watch = (async () => {
@@ -77,6 +98,7 @@ describe('a managed router (real smg) with keys', () => {
     await activities().awaitRouter(start);
     watching = false;
     await watch;
+    for (const line of (await readFile(join(host.home, 'cmdlines'), 'utf8')).split('\n')) commandLines.add(line);
   }, 90_000);
   afterAll(async () => {
     await host.close();
@@ -85,7 +107,7 @@ describe('a managed router (real smg) with keys', () => {
   it('is started once, and shows its keys in no process list at any moment', async () => {
     expect(host.units.get(router.name)!.starts).toBe(1);
     const ours = [...commandLines].filter((line) => line.includes('smg.launch_router'));
-    expect(ours).not.toEqual([]); // Or the watch saw nothing.
+    expect(ours).not.toEqual([]); // Or nothing was looked at.
     expect([...commandLines].filter((line) => line.includes('key-marker'))).toEqual([]);
     const file = `${host.home}/.tandem/deployments/c-1/${router.name}-0/args.json`;
     expect((await stat(file)).mode & 0o777).toBe(0o600);
@@ -200,17 +222,17 @@ describe('a managed router (real smg) with keys', () => {
     const { row: stranger } = await engineOf('decode');
     await wire(row);
     await wire(stranger, 'gen-0');
-    const { confirmRouter } = createConfirmActivities(localDrivers([host], secrets));
+    const activity = createConfirmActivities(localDrivers([host], secrets));
     const planned = { ...at(), kvGeneration: 'gen-1' };
-    expect((await failure(confirmRouter({ ...planned, engines: [row] }))).evidence).toBe(
+    expect((await failure(activity.confirmRouter({ ...planned, engines: [row] }))).evidence).toBe(
       `${stranger.url} (decode) is listed and not in the plan`,
     );
     const absent = anEngine('decode', { host: 'h0', address: '127.84.6.9' });
-    expect((await failure(confirmRouter({ ...planned, engines: [row, stranger, absent] }))).evidence).toBe(
+    expect((await failure(activity.confirmRouter({ ...planned, engines: [row, stranger, absent] }))).evidence).toBe(
       `${stranger.name} is listed with key gen-0, the plan has gen-1\n${absent.name} (${absent.url}) is not listed`,
     );
     await unwire(stranger);
-    await confirmRouter({ ...planned, engines: [row] });
+    await activity.confirmRouter({ ...planned, engines: [row] });
     await unwire(row);
   });
 });
