@@ -9,6 +9,7 @@ import { createImageActivities } from './images.ts';
 import { createInspectActivities } from './inspect.ts';
 import { createPlanActivities } from './plan.ts';
 import { createRdmaActivities } from './rdma.ts';
+import { createReadinessActivities } from './readiness.ts';
 import { createRocmActivities } from './rocm.ts';
 import { createRouterActivities } from './router.ts';
 import { createWeightsActivities } from './weights.ts';
@@ -28,6 +29,7 @@ export const createActivities = (drivers: Drivers, redact: (text: string) => str
       ...createAcceptanceActivities(drivers),
       ...createConfirmActivities(drivers),
       ...createInspectActivities(drivers),
+      ...createReadinessActivities(drivers),
     },
     redact,
   );

@@ -1,6 +1,7 @@
 import { planCluster } from '../src/plan/plan.ts';
 import { planDestroy, type DestroyPlan } from '../src/plan/destroy.ts';
-import type { Plan, PlanInput } from '../src/plan/types.ts';
+import { externalRouter } from '../src/plan/router-row.ts';
+import type { ExternalRouterPlan, Plan, PlanInput } from '../src/plan/types.ts';
 
 /**
  * The pure planner in activities, so that what it decided is in the event history and a later planner cannot break
@@ -12,7 +13,10 @@ export const createPlanActivities = () => ({
     return planCluster(input);
   },
 
-  async planDestruction(input: Parameters<typeof planDestroy>[0]): Promise<DestroyPlan> {
-    return planDestroy(input);
+  async planDestruction(
+    input: Parameters<typeof planDestroy>[0],
+  ): Promise<DestroyPlan & { readonly external?: ExternalRouterPlan }> {
+    const external = externalRouter(input.spec);
+    return { ...planDestroy(input), ...(external ? { external } : {}) };
   },
 });

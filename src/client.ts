@@ -9,6 +9,8 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
   type WorkflowExecutionInfo,
 } from '@temporalio/client';
+import type { Finding } from './checks/check.ts';
+import { diagnose } from './diagnose.ts';
 import { DeployError, ERROR_CODES, type ErrorCode } from './errors.ts';
 import { connectionSettings, dataConverter, temporalUnreachable, type ConnectionSettings } from './connection.ts';
 import {
@@ -46,6 +48,8 @@ export interface TandemClient {
   settled(workflowId: string): Promise<void>;
   /** Runs a workflow that only reads, and returns its result. */
   ask<T>(workflowType: string, args: readonly unknown[]): Promise<T>;
+  /** Whether the server has what Tandem needs, and a Temporal worker serves workflows and this site. */
+  diagnose(site: string): Promise<readonly Finding[]>;
   close(): Promise<void>;
 }
 
@@ -150,6 +154,7 @@ export async function connectClient(
         throw error;
       }
     },
+    diagnose: (site) => diagnose(connection, settings, site),
     close: () => connection.close(),
   };
 

@@ -7,6 +7,8 @@ import { createActivities } from '../activities/index.ts';
 import { activityQueue, WORKFLOW_QUEUE } from '../workflows/messages.ts';
 import { connectionSettings, dataConverter, temporalUnreachable } from './connection.ts';
 import { createDrivers } from './drivers/index.ts';
+import { redact } from './drivers/secrets.ts';
+import type { Drivers } from './drivers/types.ts';
 import { ensureSearchAttributes } from './temporal-setup.ts';
 
 /** The Temporal worker: composes drivers, activities and workflows, and runs until a signal. Nobody imports it. */
@@ -26,7 +28,17 @@ const client = await Connection.connect(settings.connectionOptions).catch((cause
 });
 await ensureSearchAttributes(client, settings.namespace).finally(() => client.close());
 
-const drivers = createDrivers();
+const reached = createDrivers();
+/** Every secret that this Temporal worker resolved: none of them leaves it in an error. */
+const secrets = new Set<string>();
+const drivers: Drivers = {
+  ...reached,
+  async secret(ref) {
+    const value = await reached.secret(ref);
+    secrets.add(value);
+    return value;
+  },
+};
 const connection = await NativeConnection.connect(settings.connectionOptions);
 const common = {
   connection,
@@ -44,7 +56,7 @@ const workers = await Promise.all([
   Worker.create({
     ...common,
     taskQueue: activityQueue(values.site),
-    activities: createActivities(drivers),
+    activities: createActivities(drivers, (text) => redact(text, [...secrets])),
     maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
   }),
 ]);

@@ -6,6 +6,7 @@ import type { OperationInput, OperationResult } from './messages.ts';
 import { observeReachable } from './observe.ts';
 import { conduct, type Operation } from './operation.ts';
 import { activitiesAt, presenceAt, type Act } from './proxies.ts';
+import { minutesOf } from './steps/context.ts';
 
 /**
  * Takes a cluster down. It has no undo: it goes on past a failure, ends stuck naming what is left, and run again it
@@ -32,7 +33,7 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
     for (const stranger of plan.strangers) operation.warnings([`left alone, not of this installation: ${stranger}`]);
     const hosts = new Map(plan.hosts.map((ref) => [ref.name, ref]));
     await operation.forward([
-      unwireExternal(input, act, operation, plan.removals, hosts),
+      unwireExternal(input, act, operation, plan, hosts),
       remove(
         input,
         act,
@@ -70,35 +71,24 @@ function unwireExternal(
   { spec }: OperationInput,
   act: Act,
   operation: Operation,
-  removals: readonly RemovalPlan[],
+  { external, removals }: Awaited<ReturnType<ReturnType<Act>['planDestruction']>>,
   hosts: ReadonlyMap<string, HostRef>,
 ): Step {
-  const { router } = spec;
-  const engines =
-    'external' in router ? removals.filter(({ kind, url }) => kind === 'engine' && url !== undefined) : [];
+  const drainTimeoutSeconds = spec.upgrade.drainTimeoutSeconds;
   return {
     name: 'unwire-engines',
-    run: () =>
-      operation.each(engines, async ({ name, url, parts }) => {
-        if (!('external' in router)) return;
-        const { implementation, version, ...external } = router.external;
-        const drainTimeoutSeconds = spec.upgrade.drainTimeoutSeconds;
-        await act({
-          summary: `take ${name} out of routing`,
-          minutes: Math.ceil(drainTimeoutSeconds / 60) + 5,
-        }).unwireEngine({
-          router: {
-            kind: 'external',
-            implementation,
-            version: version ?? '',
-            pairingKeys: implementation === 'smg',
-            ...external,
-          },
-          engine: { name, url: url!, ...(spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {}) },
+    run: async () => {
+      if (!external) return;
+      await operation.each(removals, async ({ name, url, parts }) => {
+        if (url === undefined) return;
+        await act({ summary: `take ${name} out of routing`, minutes: minutesOf(drainTimeoutSeconds) }).unwireEngine({
+          router: external,
+          engine: { name, url, ...(spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {}) },
           ref: hosts.get(parts[0]!.host)!,
           drainTimeoutSeconds,
         });
-      }),
+      });
+    },
   };
 }
 
@@ -122,7 +112,7 @@ function remove(
     run: () =>
       operation.each(parts, async (unit) => {
         const summary = `remove ${unit.name} from ${unit.ref.name}`;
-        await act({ summary, minutes: Math.ceil(timeoutSeconds / 60) + 5 }).stopRank({ ...unit, timeoutSeconds });
+        await act({ summary, minutes: minutesOf(timeoutSeconds) }).stopRank({ ...unit, timeoutSeconds });
         await act({ summary }).removeRank(unit);
       }),
   };

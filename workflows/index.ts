@@ -2,4 +2,4 @@
 export { cluster } from './cluster.ts';
 export { deploy } from './deploy.ts';
 export { destroy } from './destroy.ts';
-export { check, health, logs, plan } from './inspect.ts';
+export { check, health, logs, plan, readiness } from './inspect.ts';

@@ -4,8 +4,9 @@ import { hostRef } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
 import type { Plan } from '../src/plan/types.ts';
 import { each } from '../src/saga/saga.ts';
-import type { ClusterSpec } from '../src/spec/schema.ts';
+import type { ClusterSpec, HostSpec } from '../src/spec/schema.ts';
 import type { Serving } from './messages.ts';
+import { failedOf } from './operation.ts';
 import { observe, type Each } from './observe.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
 
@@ -62,6 +63,48 @@ export async function check(question: PlanQuestion): Promise<readonly Finding[]>
     );
   }
   return findings;
+}
+
+/** What each host lacks before any deploy; a host that cannot be reached is a finding like others. */
+export async function readiness({ spec }: { readonly spec: ClusterSpec }): Promise<readonly Finding[]> {
+  await presenceAt(spec.site).present();
+  const act = activitiesAt(impatient(spec));
+  const findings = new Map<string, readonly Finding[]>();
+  await bounded(spec.hosts.list, async (host) => {
+    const found = await act({ summary: `readiness of ${host.name}` })
+      .hostReadiness({ ref: hostRef(spec, host), ...needsOf(spec, host) })
+      .catch((error: unknown): Finding[] => {
+        const { message, remedy } = failedOf(error, 'readiness');
+        return [{ check: 'host-login', host: host.name, verdict: 'fail', evidence: message, remedy }];
+      });
+    findings.set(host.name, found);
+  });
+  return spec.hosts.list.flatMap(({ name }) => findings.get(name) ?? []);
+}
+
+function needsOf(spec: ClusterSpec, { name, gpus }: HostSpec) {
+  const serves = gpus.count > 0;
+  const routes = 'host' in spec.router && spec.router.host === name ? spec.router : undefined;
+  const docker = (serves && spec.engine.runtime === 'docker') || routes?.runtime === 'docker';
+  const process = (serves && spec.engine.runtime === 'process') || routes?.runtime === 'process';
+  const copies = serves && (spec.model.copy || !spec.model.source.startsWith('file://'));
+  return {
+    docker,
+    tools: [
+      { tool: 'setsid', use: 'running commands that can be ended' },
+      { tool: 'base64', use: 'passing commands over SSH' },
+      ...(process ? [{ tool: 'python3', use: 'running engines and the router as processes' }] : []),
+      ...(serves ? [{ tool: 'amd-smi', use: 'reading GPUs' }] : []),
+      ...(serves && spec.rdma.transport === 'rdma' ? [{ tool: 'ib_write_bw', use: 'measuring links' }] : []),
+      ...(copies && /^(hf|https):/.test(spec.model.source) ? [{ tool: 'curl', use: 'fetching weights' }] : []),
+      ...(copies && spec.model.source.startsWith('rsync:') ? [{ tool: 'rsync', use: 'fetching weights' }] : []),
+    ],
+    folders: [
+      { path: spec.hosts.stateDir, key: 'hosts.stateDir' },
+      ...(serves ? [{ path: spec.hosts.leaseDir, key: 'hosts.leaseDir' }] : []),
+      ...(copies ? [{ path: spec.model.dir, key: 'model.dir' }] : []),
+    ],
+  };
 }
 
 /** Whether each engine answers, by name; null where its host does not. */

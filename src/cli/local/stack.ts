@@ -86,17 +86,15 @@ export async function up(say: (text: string) => void): Promise<LocalState> {
       scenario,
       '--state',
       simState,
-      '--python',
-      join(BIN, 'python3'),
     ]);
   }
   await ready('sim', running, async () => {
-    const { clientKeyFile, knownHostsFile } = JSON.parse(await readFile(simState, 'utf8')) as {
-      clientKeyFile: string;
+    const { identityFile, knownHostsFile } = JSON.parse(await readFile(simState, 'utf8')) as {
+      identityFile: string;
       knownHostsFile: string;
     };
     for (const [source, name] of [
-      [clientKeyFile, 'id_ed25519'],
+      [identityFile, 'id_ed25519'],
       [knownHostsFile, 'known_hosts'],
     ] as const) {
       await writeFile(join(localDir(), name), await readFile(source), { mode: 0o600 });
