@@ -4,7 +4,8 @@ import type { Output } from '../types.ts';
 interface Part {
   readonly chunks: Buffer[];
   size: number;
-  ended: boolean;
+  /** More came than is kept. */
+  cut: boolean;
 }
 
 /**
@@ -40,9 +41,8 @@ export class Answer {
     return this.stdout.parts.map((part, index) => {
       const { exitCode, timedOut } = this.stdout.ends[index] ?? { exitCode: 143, timedOut: false };
       const error = this.stderr.parts[index]!;
-      const truncated = [part, error].some(
-        ({ chunks, size }) => chunks.reduce((sum, { length }) => sum + length, 0) < size,
-      );
+      const begun = this.stdout.ends[index] !== undefined;
+      const truncated = part.cut || error.cut || (begun && !this.stderr.ends[index]);
       return {
         stdout: Buffer.concat(part.chunks).toString(),
         stderr: Buffer.concat(error.chunks).toString(),
@@ -70,7 +70,7 @@ class Stream {
   constructor(nonce: string, commands: number, limitBytes: number) {
     this.#nonce = Buffer.from(nonce);
     this.#limitBytes = limitBytes;
-    this.parts = Array.from({ length: commands }, () => ({ chunks: [], size: 0, ended: false }));
+    this.parts = Array.from({ length: commands }, () => ({ chunks: [], size: 0, cut: false }));
   }
 
   push(chunk: Buffer): void {
@@ -104,6 +104,7 @@ class Stream {
     }
     const room = this.#limitBytes - part.size;
     if (room > 0) part.chunks.push(data.subarray(0, room));
+    if (room < data.length) part.cut = true;
     part.size += data.length;
   }
 

@@ -127,6 +127,7 @@ ours() {
   [ -d "/proc/$1" ] || return 0
   began=$2
   set -- $(sed "s/.*) //" "/proc/$1/stat")
+  [ $# -gt 19 ] || return 0
   shift 19
   [ "$1" = "$began" ]
 }

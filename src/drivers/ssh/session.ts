@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { finished } from 'node:stream/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { DeployError } from '../../errors.ts';
 import type { HostRef } from '../../plan/types.ts';
@@ -14,7 +16,7 @@ const ENDING_MS = 15_000;
 /** What a login and its files may take before the runner begins. */
 const BEGINNING_MS = 30_000;
 /** How long ssh may stay when all output is here: something that left its session may hold the stream. */
-const LINGER_MS = 500;
+const LINGER_MS = 1_000;
 
 export interface SessionOptions {
   readonly ref: HostRef;
@@ -73,12 +75,18 @@ export async function runFrame(
   signal?.addEventListener('abort', abort, { once: true });
   subprocess.stdin.write(text);
   if (signal?.aborted) abort();
+  const read = Promise.allSettled([finished(subprocess.stdout), finished(subprocess.stderr)]);
   const { exitCode } = await subprocess;
+  // What was printed may still be in the pipes; a master that hangs may hold them open.
+  await Promise.race([read, delay(LINGER_MS, undefined, { ref: false })]);
   lapse.clear();
   signal?.removeEventListener('abort', abort);
   subprocess.stdin.destroy();
 
-  if (answer.complete) return { kind: 'answered', outputs: answer.outputs() };
+  // An exit code of the runner's own says that all commands are over, also where a server lost the end of stderr.
+  if (answer.complete || (answer.stdout.closed && exitCode === 0)) {
+    return { kind: 'answered', outputs: answer.outputs() };
+  }
   const evidence = `${answer.stdout.otherText()}${answer.stderr.otherText()}`.trim().slice(-2_048);
   if (answer.refusal !== undefined) throw cannotRun(ref, answer.refusal, evidence);
   if (!answer.begun) {

@@ -1,0 +1,40 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Waits for a condition; fails with its name when it does not come true. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  limitMs = 15_000,
+): Promise<void> {
+  for (const endMs = Date.now() + limitMs; Date.now() < endMs; await delay(20)) if (await condition()) return;
+  throw new Error(`not within ${limitMs} ms: ${what}`);
+}
+
+/** A process that runs; one that only waits for its parent to take its exit code does not. */
+export function alive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+/** Pids of processes of which an argument holds all of these texts. */
+export function processesWith(...texts: readonly string[]): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      const line = textOf(`/proc/${pid}/cmdline`);
+      return texts.every((text) => line.includes(text)) && alive(pid);
+    });
+}
+
+export function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
