@@ -61,8 +61,8 @@ describe('a listing', () => {
         } catch {
           return;
         }
-        expect(new URL(`file:///root/${path.split('/').map(encodeURIComponent).join('/')}`).pathname).toMatch(
-          /^\/root\/./,
+        expect(new URL(`file:///base/${path.split('/').map(encodeURIComponent).join('/')}`).pathname).toMatch(
+          /^\/base\/./,
         );
         expect(path.split('/')).not.toContain('..');
         expect(JSON.parse(`"${path}"`)).toBe(path); // As the program writes it into the mark.
