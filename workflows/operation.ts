@@ -76,9 +76,12 @@ export async function conduct(
     const waiting = names.map((name): StepProgress => ({ name, state: 'waiting', done: 0, of: 0 }));
     update({ steps: [...progress.steps, ...waiting] });
   };
+  /** The step whose parts `each` counts; the stage stays at what failed while steps are undone. */
+  let current = '';
   const onStep = (name: string, state: StepState, error?: unknown) => {
     const now = new Date().toISOString();
     if (state === 'running') enter(name);
+    if (state === 'running' || state === 'undoing') current = name;
     change(name, { state, ...(state === 'running' ? { startedAt: now } : { finishedAt: now }) });
     if (state === 'failed' && !progress.failed && !isCancellation(error)) update({ failed: failedOf(error, name) });
     if (state === 'stuck')
@@ -114,13 +117,13 @@ export async function conduct(
       await runForward(steps, { onStep, proceed: () => !CancellationScope.current().consideredCancelled });
     },
     async each(items, task) {
-      const { stage } = progress;
-      change(stage, { done: 0, of: items.length });
+      const step = current;
+      change(step, { done: 0, of: items.length });
       let done = 0;
       await each(items, FAN_OUT, async (item) => {
         await task(item);
         done += 1;
-        change(stage, { done });
+        change(step, { done });
       });
     },
     findings: (found) => update({ findings: [...progress.findings, ...found] }),

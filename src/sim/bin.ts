@@ -147,7 +147,15 @@ const SUDO_INPUT = `for sim_each; do case $sim_each in -S|--stdin) IFS= read -r 
 function rooted(name: string, program: string, { home, root, bin }: BinOptions): string {
   const strip = quote(`s|${root}||g`);
   return `
-own() { { tr '\\0' '\\n' <"/proc/$1/environ"; } 2>/dev/null | ${quote(programPath('grep')!)} -Fxq ${quote(`HOME=${home}`)}; }
+# A process belongs to the host that its environment names, or its parent's does: smg's title overwrites its own.
+own() {
+  local at=$1 stat
+  until { tr '\\0' '\\n' <"/proc/$at/environ"; } 2>/dev/null | ${quote(programPath('grep')!)} -Fxq ${quote(`HOME=${home}`)}; do
+    { read -r stat <"/proc/$at/stat"; } 2>/dev/null || return 1
+    stat=\${stat##*) } at=\${stat#* } at=\${at%% *}
+    [[ $at -gt 1 ]] || return 1
+  done
+}
 args=() moved= skip=${ROOTED[name] ? 1 : ''}
 for arg; do
   if [[ $skip ]]; then

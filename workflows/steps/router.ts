@@ -4,23 +4,25 @@ import type { Act } from '../proxies.ts';
 import { enginesOf, isListed, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
 import { removeUnit, stopUnits } from './engines.ts';
 
-export function startRouter({ plan, input, act, operation, ref }: DeployContext): Step {
+export function startRouter({ plan, input, act, operation, ref }: DeployContext): readonly Step[] {
   const { router } = plan;
-  if (router.kind === 'external' || router.action === 'keep') return { name: 'start-router', run: async () => {} };
+  if (router.kind === 'external' || router.action === 'keep') return [];
   const at = { ref: ref(router.host), router, cluster: input.cluster, installation: input.installation };
   const unit = { ...unitAt(input, { ...router, rank: 0 }), ref: at.ref };
-  return {
-    name: 'start-router',
-    run: async () => {
-      const imageId = router.container && operation.images[router.container.image];
-      await act({ summary: `start ${router.name} on ${router.host}` }).startRouter({
-        ...at,
-        ...(imageId ? { imageId } : {}),
-      });
-      await act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) }).awaitRouter(at);
+  return [
+    {
+      name: 'start-router',
+      run: async () => {
+        const imageId = router.container && operation.images[router.container.image];
+        await act({ summary: `start ${router.name} on ${router.host}` }).startRouter({
+          ...at,
+          ...(imageId ? { imageId } : {}),
+        });
+        await act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) }).awaitRouter(at);
+      },
+      undo: () => removeUnit(act, unit, ROUTER_STOP_S),
     },
-    undo: () => removeUnit(act, unit, ROUTER_STOP_S),
-  };
+  ];
 }
 
 const ROUTER_STOP_S = 30;
@@ -78,6 +80,7 @@ export function retire(
   const { plan, input, listed, act, operation, ref } = context;
   const { spec } = input;
   const at = { router: plan.router, ...routerRef(plan, ref) };
+  if (removals.length === 0) return [];
   const routed = removals.flatMap((removal) => {
     const entry = listed.find(({ url }) => url === removal.url);
     return entry ? [{ removal, entry, host: ref(removal.parts[0]!.host) }] : [];
@@ -124,30 +127,33 @@ export function retire(
  * A router that is replaced frees its port before the new one starts, which interrupts serving, as the plan says. On
  * undo the old one is started again and told its engines, since it forgets them.
  */
-export function replaceRouter(context: DeployContext): Step {
+export function replaceRouter(context: DeployContext): readonly Step[] {
   const { plan, input, act, operation, ref } = context;
   const { router } = plan;
   const replaced = router.kind === 'managed' ? router.replaces : [];
   const units = leavingUnits(context)
     .filter(({ name, running }) => running && replaced.includes(name))
     .map((unit) => ({ ...unitAt(input, unit), ref: unit.ref }));
+  if (units.length === 0) return [];
   const step = stopUnits(context, 'stop-old-router', units);
   const { serving } = input;
   const before = enginesOf(plan).filter(({ url }) => serving?.engines.some((engine) => engine.url === url));
-  return {
-    ...step,
-    undo: async () => {
-      await step.undo?.();
-      if (units.length === 0 || !serving) return;
-      await operation.each(before, async (engine) => {
-        await act({ summary: `register ${engine.name} again` }).rewireEngine({
-          router: { ...router, url: serving.router.url },
-          ...routerRef(plan, ref),
-          engine,
-          ref: ref(engine.host),
-          kvGeneration: serving.kvGeneration,
+  return [
+    {
+      ...step,
+      undo: async () => {
+        await step.undo?.();
+        if (!serving) return;
+        await operation.each(before, async (engine) => {
+          await act({ summary: `register ${engine.name} again` }).rewireEngine({
+            router: { ...router, url: serving.router.url },
+            ...routerRef(plan, ref),
+            engine,
+            ref: ref(engine.host),
+            kvGeneration: serving.kvGeneration,
+          });
         });
-      });
+      },
     },
-  };
+  ];
 }
