@@ -286,12 +286,14 @@ describe('weights from the Hub', () => {
     [429, 'SOURCE_UNREACHABLE'],
     [503, 'SOURCE_UNREACHABLE'],
   ])('tell HTTP %i for the bytes of a file from the rest: %s, naming the file', async (status, code) => {
-    const { endpoint } = await hub({ cdnFault: answers(status, { 'X-Error-Code': 'GatedRepo' }) });
-    await expect(stage({ endpoint })).rejects.toMatchObject({
+    const { endpoint } = await hub({ token: TOKEN, cdnFault: answers(status, { 'X-Error-Code': 'GatedRepo' }) });
+    await expect(stage({ endpoint, token: TOKEN })).rejects.toMatchObject({
       code,
       host: 'gpu-a',
       message: expect.stringMatching(`safetensors: HTTP ${status} GatedRepo`),
     });
+    expect(existsSync(join(at(PARTIAL), 'manifest'))).toBe(true);
+    expect(existsSync(join(at(PARTIAL), 'header'))).toBe(false); // The token does not wait for a retry on the host.
   });
 
   it('end as unreachable when nobody listens', async () => {
@@ -706,6 +708,16 @@ describe('weights from a folder of the host', () => {
     );
     await expect(stage({ source: 'file://~/share/tiny' })).rejects.toMatchObject({ code: 'WEIGHTS_CORRUPT' });
     expect(await textOf(join(host.home, 'garbled'))).toBe('once\nonce\n');
+  });
+
+  it('that cannot be read while they are copied fail with what cp said, to be tried again', async () => {
+    await put('~/share/tiny', tinyModel());
+    await host.shim('cp', 'echo "cp: Stale file handle" >&2; exit 1');
+    await expect(stage({ source: 'file://~/share/tiny' })).rejects.toMatchObject({
+      code: 'COMMAND_FAILED',
+      retryable: true,
+      evidence: expect.stringMatching(/Stale file handle/),
+    });
   });
 
   it('that is not there are refused', async () => {
