@@ -45,9 +45,10 @@ export async function request(
     const aborted = signals.find((one) => one.aborted);
     if (aborted) throw aborted.reason;
     if (limit.aborted) throw new NetworkError('ETIMEDOUT', url, `no answer within ${timeoutMs} ms`, error);
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    const why = cause instanceof Error ? cause.message || cause.name : String(cause);
-    throw new NetworkError(codeOf((cause as NodeJS.ErrnoException).code), url, why, error);
+    // fetch hides what happened in the cause. No instanceof: such errors may come from another realm.
+    const { cause = error } = error as { cause?: unknown };
+    const { code, message } = cause as { code?: string; message?: string };
+    throw new NetworkError(codeOf(code), url, message || code || String(cause), error);
   }
 }
 

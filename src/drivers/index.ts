@@ -70,7 +70,7 @@ export function createDrivers({
   return {
     host(ref, signal) {
       const { connection, forwards, home } = reach(ref);
-      return sshHost(connection, forwards, signal, home);
+      return sshHost(ref, connection, forwards, signal, home);
     },
     secret: secretValue,
     fetch: directFetch,

@@ -204,4 +204,4 @@ export class Connection {
 const jittered = (attempt: number) => FIRST_WAIT_MS * 2 ** attempt * (0.5 + Math.random() / 2);
 
 export const reason = (signal: AbortSignal | undefined): Error =>
-  signal?.reason instanceof Error ? signal.reason : new DOMException('The call was aborted', 'AbortError');
+  (signal?.reason as Error | undefined) ?? new DOMException('The call was aborted', 'AbortError');

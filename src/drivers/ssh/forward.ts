@@ -62,6 +62,7 @@ export class Forwards {
           else {
             const word = await this.#word(beganMs);
             if (word === undefined && !master.alive) {
+              if (attempt === 1 && (init.method ?? 'GET') === 'GET') continue; // Asking twice changes nothing.
               throw unreachable(this.#connection.ref, error.message, 'lost the connection while it answered a request');
             }
             if (word === undefined) throw error;

@@ -1,6 +1,7 @@
 import { DEFAULT_INIT } from '../fetch.ts';
 import { dockerRuntime } from '../docker.ts';
 import { DeployError } from '../../errors.ts';
+import type { HostRef } from '../../plan/types.ts';
 import { jobsRuntime } from '../jobs.ts';
 import { hostLeases } from '../leases.ts';
 import type { Command, Host, Output } from '../types.ts';
@@ -23,14 +24,14 @@ chmod "$2" "$aside"
 mv -f -- "$aside" "$1"
 `;
 
-/** A host over a shared connection, its calls bound to `signal`. `home` is kept by the connection's owner. */
+/** The host `ref` over a connection that other refs to it may share, its calls bound to `signal`. `home` is kept by the connection's owner. */
 export function sshHost(
+  ref: HostRef,
   connection: Connection,
   forwards: Forwards,
   signal: AbortSignal | undefined,
   home: () => Promise<string>,
 ): Host {
-  const { ref } = connection;
   const runAll = (commands: readonly Command[], { parallel }: { readonly parallel?: boolean } = {}) =>
     connection.run(commands, { parallel, signal });
   const run = async (command: Command): Promise<Output> => {

@@ -8,7 +8,7 @@ import { connectFailure } from './failure.ts';
  * Runs ssh and ends it when stdin ends, which the death of this process brings about: a master whose owner was killed
  * would stay for ever. A constant; ssh's arguments are its own.
  */
-const OWNED =
+export const OWNED =
   'exec 3<&0; "$@" </dev/null & m=$!; { read -r x <&3; kill "$m"; } >/dev/null 2>&1 & w=$!; wait "$m"; s=$?; kill "$w"; exit "$s"';
 const READY = 'tandem-master-ready';
 
