@@ -220,7 +220,7 @@ describe('what runs', () => {
 
   it.each([
     ['with the devices on its label', (unit: FoundUnit) => [unit]],
-    ['without such a label', ({ nics: _, ...unit }: FoundUnit) => [unit]],
+    ['without such a label', ({ nics: _nics, ...unit }: FoundUnit) => [unit]],
   ])('stays when one of its links went down, %s', (_, label) => {
     const down = editHosts(({ nics }) => ({ nics: nics.map((nic) => ({ ...nic, up: nic.device !== 'bnxt_re3' })) }));
     const again = change(aFleet(), aFleet(), (inventory) => down(editUnits(label)(inventory)));

@@ -77,7 +77,7 @@ describe('rounds of a first deploy', () => {
     expect(all(planOf(spec, slow))[0]!.minGbps).toBe(180);
     expect(all(planOf(aFleet(1, 1, { rdma: { minGbps: 42 } }), slow))[0]!.minGbps).toBe(42);
     const unread = {
-      hosts: slow.hosts.map((host) => ({ ...host, nics: host.nics.map(({ rateGbps: _, ...nic }) => nic) })),
+      hosts: slow.hosts.map((host) => ({ ...host, nics: host.nics.map(({ rateGbps: _rate, ...nic }) => nic) })),
     };
     expect(all(planOf(spec, unread))[0]!.minGbps).toBe(90);
   });
