@@ -54,8 +54,8 @@ export interface RoutedAccepted {
 /** Below so many requests the hundredth slowest is no figure, and the gate looks at P95. */
 const P99_REQUESTS = 200;
 
-/** Proofs that requests are answered: health is none. */
-export function createAcceptanceActivities(drivers: Drivers) {
+/** Proofs that requests are answered: health is none. `tries` bounds the further rounds until every engine had a request. */
+export function createAcceptanceActivities(drivers: Drivers, { tries = 20 }: { readonly tries?: number } = {}) {
   return {
     /**
      * Sends a completion and a stream to one prefill and one decode engine, both halves itself as a router does, so
@@ -105,7 +105,7 @@ export function createAcceptanceActivities(drivers: Drivers) {
 
       let missing = await watch.missing();
       // A policy may have kept to some engines: more prompts, of which no two begin alike, until all had one.
-      for (let tries = 0; missing.length > 0 && tries < TRIES; tries += 1) {
+      for (let round = 0; missing.length > 0 && round < tries; round += 1) {
         await many(
           Math.max(acceptance.concurrency, 2 * engines.length),
           `requests until ${missing.join(', ')} had one`,
@@ -244,8 +244,6 @@ async function lanes(
 }
 
 // ---- Who answered
-
-const TRIES = 20;
 
 /** Remembers which engines answered: by the name on an answer, else by their counters since now. */
 async function watchEngines(drivers: Drivers, engines: readonly AskedEngine[]) {

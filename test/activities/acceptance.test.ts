@@ -4,7 +4,7 @@ import { percentilesOf } from '../../activities/measure.ts';
 import { createRouterActivities } from '../../activities/router.ts';
 import type { DeployError } from '../../src/errors.ts';
 import type { ManagedRouterPlan } from '../../src/plan/types.ts';
-import { begin, endAll, modelFolder, serve, type TestEngine } from '../sim/engine-support.ts';
+import { type begin, endAll, modelFolder, serve, type TestEngine } from '../sim/engine-support.ts';
 import { localDrivers, localHost, type LocalHost } from '../support/local-host.ts';
 import { anEngine, aRouter } from '../support/plan-rows.ts';
 import { aSpec } from '../support/specs.ts';
@@ -34,7 +34,7 @@ afterAll(async () => {
   await endAll();
   await host.close();
 });
-const activities = () => createAcceptanceActivities(localDrivers([host], { KEY: 'engine-key' }));
+const activities = () => createAcceptanceActivities(localDrivers([host], { KEY: 'engine-key' }), { tries: 4 });
 
 /** A simulated engine: it needs its other half for an answer. */
 async function simulated(

@@ -48,6 +48,8 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await Promise.all(hosts.map((host) => host.close()));
+  for (const engine of engines) engine.exit(0);
+  await Promise.all(engines.map(({ exited }) => exited));
 });
 
 const secrets = { KEY: 'key "quoted" ü', ADMIN: 'admin-secret', TOKEN: 'hf_secret' };
@@ -250,6 +252,7 @@ describe('awaiting an engine', () => {
         await exited;
       },
     });
+    engines.push(foreign);
     await foreign.listening;
     program = (say) => {
       GOOD_LOG.forEach(say);
@@ -261,8 +264,6 @@ describe('awaiting an engine', () => {
       code: 'ENGINE_EXITED',
       message: expect.stringContaining('137'),
     });
-    foreign.exit(0);
-    await foreign.exited;
   });
 
   it('fails when the unit was restarted while it was awaited', async () => {
