@@ -85,6 +85,14 @@ async function link(target: string, path: string): Promise<void> {
 
 /** Where a program lies on this machine: PATH, then the usual folders. */
 export function programPath(name: string): string | undefined {
+  if (!found.has(name)) found.set(name, findProgram(name));
+  return found.get(name);
+}
+
+/** Asked for every host; programs do not move while a simulator runs. */
+const found = new Map<string, string | undefined>();
+
+function findProgram(name: string): string | undefined {
   const folders = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', ...(process.env['PATH'] ?? '').split(':')];
   return folders
     .map((folder) => join(folder, name))

@@ -11,7 +11,15 @@ const where = {
   times: z.int().min(1).optional(),
 };
 
-const command = { ...where, match: z.string() };
+const Pattern = z.string().refine((text) => {
+  try {
+    return new RegExp(text, 's') !== undefined;
+  } catch {
+    return false;
+  }
+}, 'must be a regular expression');
+
+const command = { ...where, match: Pattern };
 
 export const CommandFault = z.discriminatedUnion('does', [
   z.strictObject({
@@ -46,7 +54,7 @@ const SshFault = z.discriminatedUnion('ssh', [
 /** `engine`: engines whose name (container) or words match. Each start is an occurrence. The keys of `engine` are EngineFaults of the simulated engine. */
 const EngineFault = z.strictObject({
   ...where,
-  match: z.string().default(''),
+  match: Pattern.default(''),
   engine: z
     .strictObject({
       killedWhileLoading: z.boolean(),

@@ -102,23 +102,27 @@ export class SimHost {
     return this.#sshd !== undefined;
   }
 
-  /** Fills the folder and opens the SSH port. What still runs from an earlier simulator is ended: the host was off. */
+  /** Fills the folder and opens the SSH port. */
   async start(): Promise<void> {
     const { whole } = this.#options;
-    await killProcesses(this.home);
     await Promise.all(whole.models.map((name) => writeModel(join(this.home, 'share', name), name)));
     rmSync(this.#root, { recursive: true, force: true });
-    this.#written.clear();
-    this.#writeFiles();
+    this.#written.clear(); // Written with the first command: 64 hosts that nobody asks need no 20,000 files.
     await this.refreshBin();
     await this.#openSshd();
   }
 
   /** Power off: every process and container dies, connections are cut, the disk stays. */
   async stop(): Promise<void> {
+    await this.shutDown();
+    await killProcesses(this.home);
+  }
+
+  /** As `stop`, but processes are left to the caller, who can look through /proc once for many hosts. */
+  async shutDown(): Promise<void> {
     await this.#sshd?.close();
     this.#sshd = undefined;
-    await Promise.all([this.docker.powerOff(), killProcesses(this.home)]);
+    await this.docker.powerOff();
     this.#uses = [];
   }
 
@@ -210,7 +214,10 @@ export class SimHost {
       home: this.home,
       env: this.#env(),
       fault: () => faults.ssh(name),
-      ran: () => (this.#logins += 1),
+      ran: () => {
+        this.#logins += 1;
+        if (this.#written.size === 0) this.#writeFiles();
+      },
     });
   }
 
@@ -236,12 +243,13 @@ export class SimHost {
   /** Brings the files outside the home to what the machine is now. */
   #writeFiles(): void {
     const files = machineFiles(this.machine());
+    const folders = new Set<string>();
     for (const path of this.#written.keys()) {
       if (!files.has(path)) rmSync(join(this.#root, path), { force: true });
     }
     for (const [path, file] of files) {
       const key = JSON.stringify(file);
-      if (this.#written.get(path) !== key) put(join(this.#root, path), file);
+      if (this.#written.get(path) !== key) put(join(this.#root, path), file, folders);
       this.#written.set(path, key);
     }
     for (const path of this.#written.keys()) if (!files.has(path)) this.#written.delete(path);
@@ -466,8 +474,11 @@ const aborted = (signal: AbortSignal) =>
     else signal.addEventListener('abort', () => resolve());
   });
 
-function put(path: string, file: MachineFile): void {
-  mkdirSync(dirname(path), { recursive: true });
+/** `made`: folders that are there already. */
+function put(path: string, file: MachineFile, made: Set<string>): void {
+  const folder = dirname(path);
+  if (!made.has(folder)) mkdirSync(folder, { recursive: true });
+  made.add(folder);
   if (typeof file === 'string') return writeFileSync(path, file);
   rmSync(path, { force: true });
   symlinkSync(file.link, path);

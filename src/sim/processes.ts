@@ -1,28 +1,27 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The real processes of a simulated host: those whose HOME is its home, or that stand in it. */
-export async function processesOf(home: string): Promise<number[]> {
+/** The real processes of simulated hosts: those whose HOME is `folder` or below it, or that stand there. */
+export async function processesOf(folder: string): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
-  const own = await Promise.all(pids.map(async (pid) => pid !== process.pid && (await belongs(pid, home))));
+  const own = await Promise.all(pids.map(async (pid) => pid !== process.pid && (await belongs(pid, folder))));
   return pids.filter((_, at) => own[at]);
 }
 
-async function belongs(pid: number, home: string): Promise<boolean> {
+async function belongs(pid: number, folder: string): Promise<boolean> {
+  const inside = (path: string) => path === folder || path.startsWith(`${folder}/`);
   const environ = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
-  if (environ.split('\0').includes(`HOME=${home}`)) return true;
-  const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => '');
-  return cwd === home || cwd.startsWith(`${home}/`);
+  const home = environ.split('\0').find((line) => line.startsWith('HOME='));
+  return (home !== undefined && inside(home.slice(5))) || inside(await readlink(`/proc/${pid}/cwd`).catch(() => ''));
 }
 
-/** KILLs every process of the host until none is left. Errors when some remain after 5 s. */
-export async function killProcesses(home: string): Promise<void> {
+/** KILLs every such process until none is left. Errors when some remain after 5 s. */
+export async function killProcesses(folder: string): Promise<void> {
   const until = Date.now() + 5000;
   for (;;) {
-    const pids = await processesOf(home);
-    const alive = pids.filter((pid) => kill(pid));
+    const alive = (await processesOf(folder)).filter(kill);
     if (alive.length === 0) return;
-    if (Date.now() > until) throw new Error(`processes of ${home} cannot be ended: ${alive.join(' ')}`);
+    if (Date.now() > until) throw new Error(`processes of ${folder} cannot be ended: ${alive.join(' ')}`);
     await sleep(10);
   }
 }

@@ -7,6 +7,7 @@ import { BandwidthTests } from './bandwidth.ts';
 import { startControl } from './control.ts';
 import { Fault, FaultBook } from './faults.ts';
 import { SimHost, type HostCounts } from './host.ts';
+import { killProcesses } from './processes.ts';
 import { Scenario, type ScenarioInput } from './scenario.ts';
 import { startToolServer } from './tool-server.ts';
 
@@ -83,11 +84,19 @@ export async function startSimulation({ dir, scenario, log, ...options }: Simula
   );
   const byName = new Map(hosts.map((host) => [host.scenario.name, host]));
   const refresh = () => Promise.all(hosts.map((host) => host.refreshBin()));
+  const end = async () => {
+    // Whatever fails here, no process is left.
+    const ended = await Promise.allSettled(hosts.map((host) => host.shutDown()));
+    await killProcesses(join(dir, 'hosts'));
+    await tools.close();
+    for (const each of ended) if (each.status === 'rejected') throw each.reason;
+  };
   try {
+    // What still runs from a simulator that was killed: its hosts went down with it.
+    await killProcesses(join(dir, 'hosts'));
     await Promise.all(hosts.map((host) => host.start()));
   } catch (error) {
-    await Promise.all(hosts.map((host) => host.stop()));
-    await tools.close();
+    await end();
     throw error;
   }
   const simulation = {
@@ -133,8 +142,7 @@ export async function startSimulation({ dir, scenario, log, ...options }: Simula
     state,
     stop: async () => {
       await control.close();
-      await Promise.all(hosts.map((host) => host.stop()));
-      await tools.close();
+      await end();
     },
   };
 }
@@ -148,11 +156,19 @@ function addressesOf({ scenario, nics }: ReturnType<SimHost['machine']>): string
 function keyPair(path: string): { readonly private: string; readonly public: string } {
   if (!existsSync(path)) {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const made = ssh2.utils.generateKeyPairSync('ed25519');
+    const made = newKeyPair();
     writeFileSync(path, made.private, { mode: 0o600 });
     writeFileSync(`${path}.pub`, `${made.public}\n`);
   }
   return { private: readFileSync(path, 'utf8'), public: readFileSync(`${path}.pub`, 'utf8').trim() };
+}
+
+/** ssh2 1.17 makes a key that it cannot read itself about once in 300 times: such a one is made anew. */
+function newKeyPair(): { readonly private: string; readonly public: string } {
+  for (;;) {
+    const made = ssh2.utils.generateKeyPairSync('ed25519');
+    if (!(ssh2.utils.parseKey(made.private) instanceof Error)) return made;
+  }
 }
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));

@@ -241,6 +241,8 @@ export class DockerEngine {
   #file = ({ id }: Container) => join(this.#options.dir, 'containers', `${id}.json`);
 
   #save(container: Container): void {
+    // Where somebody deleted the folder under a running simulator there is nothing to keep.
+    if (!existsSync(this.#options.dir)) return;
     const { id, name, created, imageId, config, state } = container;
     writeFileSync(this.#file(container), JSON.stringify({ id, name, created, imageId, config, state }), {
       mode: 0o600,
