@@ -126,7 +126,7 @@ export type LeaseOwner = Pick<Lease, 'cluster' | 'installation' | 'deployment'>;
 /** Labels of every container and named job. Values are strings; they never change. */
 export const LABELS = {
   cluster: 'tandem.cluster',
-  /** engine or router */
+  /** engine, router, or weights: a copy, which carries no cluster label since it is no part of what a cluster runs. */
   kind: 'tandem.kind',
   /** prefill, decode or router */
   role: 'tandem.role',

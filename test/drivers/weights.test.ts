@@ -141,6 +141,14 @@ describe('weights from the Hub', () => {
     expect([...(await tree(host.home)).values()].filter((content) => content.includes(TOKEN))).toEqual([]);
   });
 
+  it('are listed without telling the token to another host that a page link names', async () => {
+    const page = new Map([[`api/models/acme/tiny/tree/${COMMIT}`, Buffer.from('[]')]]);
+    const other = await opened(serveFiles('127.85.0.3', page));
+    const { endpoint } = await hub({ token: TOKEN, nextPage: other.url });
+    expect(await stage({ endpoint, token: TOKEN })).toMatchObject({ files: 3 });
+    expect(other.seen).toMatchObject([{ authorization: undefined }]);
+  });
+
   it('wait in a folder where the token is readable for its owner alone', async () => {
     const held = { now: true };
     const model = tinyModel();
@@ -330,7 +338,7 @@ describe('weights from the Hub', () => {
     await stage({ endpoint });
     const source = `hf://acme/tiny@${'f'.repeat(40)}`;
     await expect(stage({ endpoint, source })).rejects.toMatchObject({
-      code: 'WEIGHTS_CORRUPT',
+      code: 'CHANGE_REFUSED',
       remedy: expect.stringMatching(/revision/),
     });
   });

@@ -74,10 +74,15 @@ export interface HubOptions {
   /** Listed instead of the model's own rows. */
   readonly rows?: readonly object[];
   readonly fault?: Fault;
+  /** Base of the second page's link, where it is not the Hub's own. */
+  readonly nextPage?: string;
 }
 
 /** The part of the Hub's API that a listing and a download ask, for the model acme/tiny: in two pages, LFS on another host. */
-export async function serveHub(address: string, { model, cdn, token, rows, fault }: HubOptions): Promise<Server> {
+export async function serveHub(
+  address: string,
+  { model, cdn, token, rows, fault, nextPage }: HubOptions,
+): Promise<Server> {
   const listed = rows ?? [...model].map(([path, content]) => treeRow(path, content));
   const hub = await serve(address, (request, response, path, sent) => {
     if (fault?.(request, response, path)) return;
@@ -89,7 +94,7 @@ export async function serveHub(address: string, { model, cdn, token, rows, fault
     if (path === `api/models/acme/tiny/tree/${COMMIT}`) {
       const second = request.url!.includes('cursor=2');
       const half = Math.ceil(listed.length / 2);
-      const next = `<${hub.url}api/models/acme/tiny/tree/${COMMIT}?recursive=true&cursor=2>; rel="next"`;
+      const next = `<${nextPage ?? hub.url}api/models/acme/tiny/tree/${COMMIT}?recursive=true&cursor=2>; rel="next"`;
       return void json(second ? listed.slice(half) : listed.slice(0, half), second ? {} : { link: next });
     }
     const file = /^acme\/tiny\/resolve\/(?<commit>[0-9a-f]{40})\/(?<file>.+)$/.exec(path)?.groups;

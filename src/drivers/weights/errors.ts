@@ -63,6 +63,16 @@ export const weightsCorrupt = (at: { host: string; file: string; seen: string; r
     host: at.host,
   });
 
+/** The branch moved since; engines may serve from that folder, so it is never changed under them. */
+export const otherCommit = (at: { host: string; path: string; found: string; wanted: string }) =>
+  new DeployError({
+    code: 'CHANGE_REFUSED',
+    message: `${at.host}:${at.path} holds commit ${at.found}, ${at.wanted} is wanted`,
+    remedy: 'Name the commit as the revision in model.source: it then has a folder of its own.',
+    retryable: false,
+    host: at.host,
+  });
+
 /** The copy needs little of a host, but it needs that. */
 export const toolsMissing = (at: { host: string; tools: readonly string[] }) =>
   new DeployError({

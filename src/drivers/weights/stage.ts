@@ -1,7 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Host, UnitState } from '../types.ts';
 import { LABELS } from '../types.ts';
-import { copyEnded, diskTooSmall, sourceRefused, sourceUnreachable, toolsMissing, weightsCorrupt } from './errors.ts';
+import {
+  copyEnded,
+  diskTooSmall,
+  otherCommit,
+  sourceRefused,
+  sourceUnreachable,
+  toolsMissing,
+  weightsCorrupt,
+} from './errors.ts';
 import { bytesOf, MARK, parseManifest } from './files.ts';
 import { hubCommit } from './hub.ts';
 import { folderFiles, list, wantingIn, type Listing } from './listing.ts';
@@ -97,13 +105,7 @@ async function complete(host: Host, path: string, source: Source): Promise<Stage
   const lacks = await wantingIn(host, path, found);
   if (lacks) throw weightsCorrupt({ host: host.ref.name, file: path, seen: lacks, remedy });
   if (source.kind === 'hub' && /^[0-9a-f]{40}$/.test(source.revision) && mark.revision !== source.revision) {
-    const seen = `commit ${mark.revision ?? 'unknown'} is there, ${source.revision} is wanted`;
-    throw weightsCorrupt({
-      host: host.ref.name,
-      file: path,
-      seen,
-      remedy: 'Name the commit as the revision in model.source.',
-    });
+    throw otherCommit({ host: host.ref.name, path, found: mark.revision ?? 'unknown', wanted: source.revision });
   }
   return withRevisionOf(mark, { bytes: bytesOf(mark.files), files: mark.files.length, reused: true });
 }

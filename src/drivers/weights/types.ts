@@ -5,7 +5,8 @@ export interface Weights {
   /**
    * Brings the files of `source` to `path` on `host`, or checks that they are there. A repeat finds the copy that runs
    * or continues where it stopped; it never starts a second one. Errors: DISK_TOO_SMALL, SOURCE_UNREACHABLE,
-   * SOURCE_REFUSED, WEIGHTS_CORRUPT, CHECK_FAILED (a tool is missing on the host), COMMAND_FAILED.
+   * SOURCE_REFUSED, WEIGHTS_CORRUPT, CHANGE_REFUSED (another commit is there), CHECK_FAILED (a tool is missing),
+   * COMMAND_FAILED.
    */
   stage(host: Host, request: StageRequest, options: StageOptions): Promise<Staged>;
   /** Ends the copy of this deployment and keeps what it has brought so far, for a repeat. Not running is fine. */
