@@ -13,7 +13,8 @@ const where = {
 
 const Pattern = z.string().refine((text) => {
   try {
-    return new RegExp(text, 's') !== undefined;
+    new RegExp(text, 's');
+    return true;
   } catch {
     return false;
   }

@@ -38,7 +38,7 @@ export interface HostOptions {
   readonly engineCommand: readonly string[];
   /** Python with the router in it; undefined where there is none. */
   readonly python: string | undefined;
-  log(line: string): void;
+  readonly log: (line: string) => void;
 }
 
 export interface HostCounts {

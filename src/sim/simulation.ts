@@ -15,7 +15,7 @@ export interface SimulationOptions {
   /** Folder of everything: keys, homes, containers. Host keys and disks survive a restart on the same folder. */
   readonly dir: string;
   readonly scenario: ScenarioInput;
-  log(line: string): void;
+  readonly log: (line: string) => void;
   /** Program and arguments that run src/sim/engine/main.ts; default: this Node on the built file. */
   readonly engineCommand?: readonly string[];
   /** Python that has the router; default: the .venv of this checkout. */

@@ -17,9 +17,9 @@ export interface SshdOptions {
   readonly maxSessions: number;
   readonly forwarding: boolean;
   /** Asked for every connection. */
-  fault(): SshFault | undefined;
+  readonly fault: () => SshFault | undefined;
   /** Told of every command line. */
-  ran(command: string): void;
+  readonly ran: (command: string) => void;
 }
 
 export interface Sshd {
@@ -76,7 +76,7 @@ function authenticate(attempt: AuthContext, user: string, key: ParsedKey): void 
 function serve(connection: Connection, options: SshdOptions): void {
   let sessions = 0;
   connection.on('session', (accept, reject) => {
-    if (sessions >= options.maxSessions) return void reject();
+    if (sessions >= options.maxSessions) return reject();
     sessions += 1;
     const session = accept();
     session.on('close', () => (sessions -= 1));
@@ -89,7 +89,7 @@ function serve(connection: Connection, options: SshdOptions): void {
   });
   connection.on('tcpip', (accept, reject, { destIP, destPort }) => {
     const address = ['localhost', '127.0.0.1', '::1'].includes(destIP) ? options.address : destIP;
-    if (!options.forwarding || !address.startsWith('127.')) return void reject();
+    if (!options.forwarding || !address.startsWith('127.')) return reject();
     const socket = connect({ host: address, port: destPort, allowHalfOpen: true });
     socket.once('error', reject);
     socket.once('connect', () => {

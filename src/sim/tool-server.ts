@@ -12,8 +12,8 @@ export interface ToolCall {
   readonly stdin: string;
   /** Aborted when the script ended before the answer. */
   readonly signal: AbortSignal;
-  stdout(text: string): void;
-  stderr(text: string): void;
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
 }
 
 /** How a call ends: with an exit code, killed, or with the script going on, as other words where there are some. */

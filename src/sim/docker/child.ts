@@ -12,7 +12,7 @@ export function startChild(
   }: {
     readonly cwd: string;
     readonly env: Readonly<Record<string, string>>;
-    log(stream: 'stdout' | 'stderr', text: string): void;
+    readonly log: (stream: 'stdout' | 'stderr', text: string) => void;
   },
 ): Unit {
   const [program, ...args] = argv as [string, ...string[]];

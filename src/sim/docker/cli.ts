@@ -14,8 +14,8 @@ export interface DockerCall {
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: string;
   readonly signal: AbortSignal;
-  stdout(text: string): void;
-  stderr(text: string): void;
+  readonly stdout: (text: string) => void;
+  readonly stderr: (text: string) => void;
 }
 
 export interface DockerHost {
@@ -23,9 +23,9 @@ export interface DockerHost {
   readonly scenario: HostScenario;
   readonly catalogue: readonly ImageScenario[];
   /** A path that the client was given → where it lies on this machine. */
-  resolvePath(path: string): string;
+  readonly resolvePath: (path: string) => string;
   /** Runs a program beside a container's own; undefined when there is no such program. */
-  exec(container: Container, argv: readonly string[], call: DockerCall): Promise<number | undefined>;
+  readonly exec: (container: Container, argv: readonly string[], call: DockerCall) => Promise<number | undefined>;
 }
 
 /** Runs one command line of the client and returns its exit code. */

@@ -18,7 +18,7 @@ export interface DockerOptions {
   readonly images: readonly string[];
   readonly startUnit: StartUnit;
   /** A path on the simulated host → where it lies on this machine. */
-  resolvePath(path: string): string;
+  readonly resolvePath: (path: string) => string;
 }
 
 export interface PullContext {

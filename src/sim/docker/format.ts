@@ -33,8 +33,11 @@ function evaluate(action: string, value: unknown): string {
   const found = reach(action, value);
   if (found === undefined || found === null) return '<no value>';
   if (typeof found === 'object') return goMap(found);
-  return String(found);
+  return text(found);
 }
+
+/** Strings, numbers and booleans as Go prints them. */
+const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
 
 function reach(expression: string, value: unknown): unknown {
   const index = INDEX.exec(expression);

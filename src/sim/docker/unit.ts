@@ -16,8 +16,8 @@ export interface UnitStart {
   /** GPUs and RDMA devices are given to the container. */
   readonly devicesMapped: boolean;
   /** A path in the container → where it lies on this machine. */
-  resolvePath(path: string): string;
-  log(stream: 'stdout' | 'stderr', text: string): void;
+  readonly resolvePath: (path: string) => string;
+  readonly log: (stream: 'stdout' | 'stderr', text: string) => void;
 }
 
 /** Starts what the container's command says; undefined when there is no such program. */

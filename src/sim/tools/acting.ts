@@ -10,7 +10,7 @@ export function ss(
   sockets: readonly { readonly address: string; readonly port: number }[],
   { stdout, stderr }: Print,
 ): ToolEnd {
-  const letters = args.filter((arg) => arg.startsWith('-')).flatMap((arg) => [...arg.slice(1)]);
+  const letters = args.filter((arg) => arg.startsWith('-')).flatMap((arg) => arg.slice(1).split(''));
   const unknown = letters.find((letter) => !'Hltnp4a'.includes(letter));
   if (unknown !== undefined) {
     stderr(`ss: invalid option -- '${unknown}'\nUsage: ss [ OPTIONS ]\n       ss [ OPTIONS ] [ FILTER ]\n`);
