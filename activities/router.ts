@@ -108,12 +108,14 @@ export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { rea
       return false;
     };
     const done = await within(timeoutSeconds, pollMs, async () => {
-      const listed = await needRole().then(converge).catch((error: unknown) => {
-        if (!(error instanceof NoAnswer)) throw error;
-        if (error instanceof Refused && error.final) throw routerFailed(input, `${engine.name}: ${error.message}`);
-        seen = error.message;
-        return false;
-      });
+      const listed = await needRole()
+        .then(converge)
+        .catch((error: unknown) => {
+          if (!(error instanceof NoAnswer)) throw error;
+          if (error instanceof Refused && error.final) throw routerFailed(input, `${engine.name}: ${error.message}`);
+          seen = error.message;
+          return false;
+        });
       heartbeat({ engine: engine.name, seen });
       return listed;
     });

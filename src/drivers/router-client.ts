@@ -64,7 +64,7 @@ export function routerClient({
   key?: string | undefined;
 }): RouterClient {
   const call = (method: string, path: string, json?: unknown) =>
-    ask(fetch, `${url}${path}`, { method, key, json, timeoutMs: ANSWER_MS });
+    ask(fetch, `${url.replace(/\/$/, '')}${path}`, { method, key, json, timeoutMs: ANSWER_MS });
   return {
     async list() {
       const answer = await call('GET', '/workers');
