@@ -28,7 +28,7 @@ function launch(args: readonly string[]): Launched {
   const host = freshAddress();
   const more = JSON.stringify({ timing: { startSeconds: 0.04, warmupSeconds: 0.02, secondMs: 20 } });
   const child = spawn(process.execPath, [MAIN, '--model-path', model, '--host', host, '--port', '30000', ...args], {
-    env: { TANDEM_SIM_ENGINE: more, SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '100' },
+    env: { TANDEM_SIM_ENGINE: more, SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '1000' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const started: Launched = { child, host, log: '', exited: once(child, 'exit') };

@@ -123,7 +123,7 @@ it('keeps generations apart by their pairing keys, and without keys crosses them
 }, 60_000);
 
 it('takes an engine posted in the wrong role, and then requests hang until the time-out', async () => {
-  const env = { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '100', SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '100' };
+  const env = { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '1000', SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '1000' };
   const [prefill, wrong] = await Promise.all([
     serve({ role: 'prefill', model, env }),
     serve({ role: 'prefill', model, env }),

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import { connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -214,11 +214,21 @@ describe('a request without its other half', () => {
     ]);
   });
 
-  it('fails on decode after fifteen tries when nobody is at the bootstrap port', async () => {
-    const [prefill, decode] = await pair();
-    const asked = decode.post(chat, chatBody({ ...meeting(prefill), bootstrap_port: 1 }));
+  it('fails on decode after fifteen tries, and not before, at a bootstrap port that does not answer', async () => {
+    const decode = await serve({ role: 'decode', model });
+    let tries = 0;
+    const dead = createTcpServer((socket) => {
+      tries += 1;
+      socket.destroy();
+    });
+    const host = freshAddress();
+    await new Promise<void>((resolve) => dead.listen(8998, host, resolve));
+    dead.unref();
+    const asked = decode.post(chat, chatBody({ bootstrap_host: host, bootstrap_port: 8998, bootstrap_room: 1 }));
     await until(async () => (await decode.load()).disaggregation['decode_prealloc_queue_reqs'] === 1);
     expect((await asked).json()).toMatchObject({ message: expect.stringMatching(/^Decode handshake failed/) });
+    expect(tries).toBe(15);
+    dead.close();
   });
 
   it('is answered by one engine alone at the fake bootstrap 2.2.2.2', async () => {
@@ -387,7 +397,7 @@ describe('a starting engine', () => {
   });
 
   it('is ready on a taken bootstrap port, and the first owner’s requests hang until the time-out', async () => {
-    const env = { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '5', SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '5' };
+    const env = { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '75', SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '75' };
     const [first, decode] = await pair({ env });
     expect((await ask(first, decode)).decode.status).toBe(200);
     const second = await serve({ role: 'prefill', model, host: first.host, bootstrapPort: first.bootstrapPort, env });
@@ -415,6 +425,7 @@ describe('a starting engine', () => {
     const host = freshAddress();
     const foreign = createServer((_, res) => res.writeHead(404).end());
     await new Promise<void>((resolve) => foreign.listen(39_000, host, resolve));
+    foreign.unref();
     const engine = await begin({ model, host, port: 39_000, timing: { secondMs: 1 } });
     expect(await engine.exited).toBe(137);
     expect(engine.lines.join('\n')).toContain('Initialization failed. warmup error');
