@@ -96,7 +96,7 @@ it('serves chats and streams of one prefill and two decode engines, each named a
   await until(() => Promise.resolve(prefill.counts().answered === before + 5));
 }, 60_000);
 
-it('keeps generations apart by their pairing keys, and without keys crosses them', async () => {
+it('keeps generations apart by their pairing keys, and a wrong key crosses them', async () => {
   const other = await modelFolder('weights of revision two');
   const engines = await Promise.all([
     serve({ role: 'prefill', model, args: ['--served-model-name', 'm'] }),
@@ -116,10 +116,13 @@ it('keeps generations apart by their pairing keys, and without keys crosses them
   expect(keyed.map(({ status }) => status)).toEqual(keyed.map(() => 200));
   expect(engines.map((engine) => engine.counts().crossed)).toEqual([0, 0, 0, 0]);
   expect(engines.every((engine) => engine.counts().answered > 0)).toBe(true);
-  await rekey([newPrefill, newDecode], 'old');
-  await Promise.all(Array.from({ length: 24 }, ask));
-  const crossed = engines.reduce((sum, engine) => sum + engine.counts().crossed, 0);
-  expect(crossed).toBeGreaterThan(0);
+  // Now a wrong key: the only pair left is of two generations, whatever the router's policy picks.
+  await rekey(oldPrefill, 'nobody-1');
+  await rekey(newDecode, 'nobody-2');
+  await rekey(newPrefill, 'old');
+  expect((await ask()).status).toBeGreaterThanOrEqual(500);
+  expect(newPrefill.counts().crossed).toBeGreaterThan(0);
+  expect(oldDecode.counts().crossed).toBeGreaterThan(0);
 }, 60_000);
 
 it('takes an engine posted in the wrong role, and then requests hang until the time-out', async () => {
@@ -156,18 +159,16 @@ it('ends an open stream with an error and [DONE] when the decode engine is kille
   expect(chunks.at(-2)).toMatchObject({ error: { type: 'stream_error' } });
 }, 60_000);
 
-async function rekey(engines: TestEngine[], key: string): Promise<void> {
+async function rekey(engine: TestEngine, key: string): Promise<void> {
   const { workers } = (await (await fetch(`${router}/workers`)).json()) as { workers: { id: string; url: string }[] };
-  for (const engine of engines) {
-    const id = workers.find(({ url }) => url === engine.url)?.id;
-    await fetch(`${router}/workers/${id}`, {
-      method: 'PATCH',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ labels: { pairing_protocol: key } }),
-    });
-    await until(async () => {
-      const seen = (await (await fetch(`${router}/workers/${id}`)).json()) as Record<string, unknown>;
-      return seen['pd_pairing'] === key;
-    });
-  }
+  const id = workers.find(({ url }) => url === engine.url)?.id;
+  await fetch(`${router}/workers/${id}`, {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ labels: { pairing_protocol: key } }),
+  });
+  await until(async () => {
+    const seen = (await (await fetch(`${router}/workers/${id}`)).json()) as Record<string, unknown>;
+    return seen['pd_pairing'] === key;
+  });
 }
