@@ -38,7 +38,7 @@ export async function deploy(input: OperationInput): Promise<OperationResult> {
     const measured: { value?: Measured } = {};
     const context: DeployContext = { input, plan, inventory, listed, act, operation, measured, ref: refsOf(plan) };
     await operation.saga(deploySteps(context));
-    await operation.forward(tidySteps(context));
+    await operation.forward(tidySteps(context), { cancellable: false });
     return {
       outcome: 'succeeded',
       serving: servingOf(plan, specDigest),

@@ -1,3 +1,4 @@
+import { ApplicationFailure } from '@temporalio/workflow';
 import { hostRef } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
 import type { HostRef, RemovalPlan } from '../src/plan/types.ts';
@@ -14,55 +15,79 @@ import { minutesOf } from './steps/context.ts';
  */
 export async function destroy(input: OperationInput): Promise<OperationResult> {
   return conduct(input, async (operation) => {
-    const { spec, cluster, installation, serving } = input;
+    const { spec, cluster, installation } = input;
     const act = activitiesAt(spec);
     await operation.step('reach-worker', () => presenceAt(spec.site).present());
-    const refs = spec.hosts.list.map((host) => hostRef(spec, host));
-    const inventory = await operation.step('observe', () =>
-      observeReachable(operation.each, act, { spec, cluster, refs, model: modelPlan(spec), serving }, operation.left),
-    );
-    const plan = await operation.step('plan', () =>
-      act({ summary: 'plan the destruction' }).planDestruction({
-        cluster,
-        spec,
-        inventory,
-        installation,
-        knownHosts: serving?.hosts ?? [],
-      }),
-    );
-    for (const stranger of plan.strangers) operation.warnings([`left alone, not of this installation: ${stranger}`]);
+    const plan = await operation.step('observe', () => whatIsThere(input, act, operation, operation.left));
+    operation.warnings(plan.strangers.map((stranger) => `left alone, not of this installation: ${stranger}`));
     const hosts = new Map(plan.hosts.map((ref) => [ref.name, ref]));
-    await operation.forward([
-      unwireExternal(input, act, operation, plan, hosts),
-      remove(
-        input,
-        act,
-        operation,
-        'stop-router',
-        plan.removals.filter(({ kind }) => kind === 'router'),
-        hosts,
-      ),
-      remove(
-        input,
-        act,
-        operation,
-        'stop-engines',
-        plan.removals.filter(({ kind }) => kind === 'engine'),
-        hosts,
-      ),
-      {
-        name: 'release-gpus',
-        run: () =>
-          operation.each(plan.leases, async ({ host, pci }) => {
-            await act({ summary: `release GPUs of ${host}` }).releaseGpus({
-              ref: hosts.get(host)!,
-              pci,
-              owner: { cluster, installation },
-            });
-          }),
-      },
-    ]);
+    const ofKind = (wanted: RemovalPlan['kind']) => plan.removals.filter(({ kind }) => kind === wanted);
+    await operation.forward(
+      [
+        unwireExternal(input, act, operation, plan, hosts),
+        remove(input, act, operation, 'stop-router', ofKind('router'), hosts),
+        remove(input, act, operation, 'stop-engines', ofKind('engine'), hosts),
+        {
+          name: 'release-gpus',
+          run: () =>
+            operation.each(plan.leases, async ({ host, pci }) => {
+              await act({ summary: `release GPUs of ${host}` }).releaseGpus({
+                ref: hosts.get(host)!,
+                pci,
+                owner: { cluster, installation },
+              });
+            }),
+        },
+        {
+          name: 'confirm',
+          run: async () => needNothing(input, await whatIsThere(input, act, operation, () => {})), // Lost hosts are named already.
+        },
+      ],
+      { cancellable: true },
+    );
     return { outcome: 'succeeded', serving: null };
+  });
+}
+
+type DestroyPlan = Awaited<ReturnType<ReturnType<Act>['planDestruction']>>;
+
+/** What hosts show of this cluster; `lost` is told of those that cannot be asked. */
+async function whatIsThere(
+  { spec, cluster, installation, serving }: OperationInput,
+  act: Act,
+  operation: Operation,
+  lost: (host: string, error: unknown) => void,
+): Promise<DestroyPlan> {
+  const refs = spec.hosts.list.map((host) => hostRef(spec, host));
+  const observed = { spec, cluster, refs, model: modelPlan(spec), serving };
+  const inventory = await observeReachable(operation.each, act, observed, lost);
+  const knownHosts = serving?.hosts ?? [];
+  return await act({ summary: 'plan the destruction' }).planDestruction({
+    cluster,
+    spec,
+    inventory,
+    installation,
+    knownHosts,
+  });
+}
+
+function needNothing({ cluster }: OperationInput, { removals, leases }: DestroyPlan): void {
+  if (removals.length === 0 && leases.length === 0) return;
+  const left = [
+    ...removals.flatMap(({ name, parts }) => parts.map(({ host }) => `${name} on ${host}`)),
+    ...leases.map(({ host, pci }) => `${pci.length} leases on ${host}`),
+  ];
+  throw ApplicationFailure.create({
+    type: 'NOT_AS_PLANNED',
+    nonRetryable: true,
+    message: `still there: ${left.join(', ')}`,
+    details: [
+      {
+        host: removals[0]?.parts[0]?.host ?? leases[0]!.host,
+        evidence: left.join('\n'),
+        remedy: `Run \`tandem destroy ${cluster}\` again.`,
+      },
+    ],
   });
 }
 
@@ -71,7 +96,7 @@ function unwireExternal(
   { spec }: OperationInput,
   act: Act,
   operation: Operation,
-  { external, removals }: Awaited<ReturnType<ReturnType<Act>['planDestruction']>>,
+  { external, removals }: DestroyPlan,
   hosts: ReadonlyMap<string, HostRef>,
 ): Step {
   const drainTimeoutSeconds = spec.upgrade.drainTimeoutSeconds;

@@ -35,8 +35,11 @@ export interface Operation {
   step<T>(name: string, run: () => Promise<T>): Promise<T>;
   /** Runs a step table; on failure unwinds it. */
   saga(steps: readonly Step[]): Promise<void>;
-  /** Runs a step table to its end although steps fail; those are left behind. Ends between steps when cancelled. */
-  forward(steps: readonly Step[]): Promise<void>;
+  /**
+   * Runs a step table to its end although steps fail; those are left behind. A cancellation ends no step half-way: it
+   * ends the table between two, or waits for its end where `cancellable` is false.
+   */
+  forward(steps: readonly Step[], options: { readonly cancellable: boolean }): Promise<void>;
   /** Runs `task` for each item of the running step, bounded, counted in the progress; waits for all before it fails. */
   each<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void>;
   findings(findings: readonly Finding[]): void;
@@ -52,6 +55,7 @@ export async function conduct(
   input: OperationInput,
   body: (operation: Operation) => Promise<OperationResult>,
 ): Promise<OperationResult> {
+  const root = CancellationScope.current();
   let progress: OperationProgress = {
     cluster: input.cluster,
     operation: input.operation,
@@ -112,9 +116,13 @@ export async function conduct(
       add(steps.map(({ name }) => name));
       await runSteps(steps, { onStep, shield: (unwind) => CancellationScope.nonCancellable(unwind) });
     },
-    async forward(steps) {
+    async forward(steps, { cancellable }) {
       add(steps.map(({ name }) => name));
-      await runForward(steps, { onStep, proceed: () => !CancellationScope.current().consideredCancelled });
+      const proceed = () => !(cancellable && root.consideredCancelled);
+      await CancellationScope.nonCancellable(async () => {
+        await runForward(steps, { onStep, proceed });
+      });
+      if (!proceed()) throw new CancelledFailure('cancelled between two steps');
     },
     async each(items, task) {
       const step = current;
@@ -164,7 +172,7 @@ export async function conduct(
     const { leftBehind } = progress;
     if (leftBehind.length === 0 && isCancellation(error)) {
       close({ outcome: 'cancelled' });
-      throw new CancelledFailure(`cancelled at ${progress.stage}; nothing is left behind`);
+      throw new CancelledFailure(`cancelled at ${progress.stage}`);
     }
     const outcome = leftBehind.length > 0 ? 'stuck' : 'rolled-back';
     const failed = progress.failed ?? failedOf(error, progress.stage);

@@ -14,44 +14,42 @@ import { workflowBundle } from '../support/workflow-bundle.ts';
 
 let env: TestWorkflowEnvironment;
 let client: TandemClient;
-let bundle: { code: string };
+let workflows: Worker;
+let running: Promise<void>;
 
 beforeAll(async () => {
-  [env, bundle] = await Promise.all([startTemporal(), workflowBundle()]);
-  const address = env.address;
+  const bundle = await workflowBundle();
+  env = await startTemporal();
   client = await connectClient({
-    connectionOptions: { address },
-    namespace: env.namespace ?? 'default',
-    origin: address,
+    connectionOptions: { address: env.address },
+    namespace: NAMESPACE,
+    origin: env.address,
   });
+  workflows = await Worker.create({ ...common(), taskQueue: 'tandem', workflowBundle: bundle });
+  running = workflows.run();
 }, 60_000);
 afterAll(async () => {
+  workflows?.shutdown();
+  await running;
   await client?.close();
   await env?.teardown();
 });
 
 let sites = 0;
-/** A spec with a site of its own, so that suites do not take each other's activities. */
+/** A spec with a cluster and a site of its own, so that cases do not take each other's activities. */
 const siteSpec = (overrides: Parameters<typeof aSpec>[0] = {}): ClusterSpec => {
   sites += 1;
   return aSpec({ name: `c${sites}`, site: `s${sites}`, ...overrides });
 };
 
-/** Runs `body` while workers serve the spec's site with these activities. */
+/** Runs `body` while a worker serves the spec's site with these activities. */
 async function served<T>(spec: ClusterSpec, activities: Activities, body: () => Promise<T>): Promise<T> {
-  const common = { connection: env.nativeConnection, namespace: env.namespace ?? 'default', dataConverter };
-  const workers = await Promise.all([
-    Worker.create({ ...common, taskQueue: 'tandem', workflowBundle: bundle }),
-    Worker.create({ ...common, taskQueue: `tandem-${spec.site}`, activities }),
-  ]);
-  const ends = workers.map((worker) => worker.run());
-  try {
-    return await body();
-  } finally {
-    for (const worker of workers) worker.shutdown();
-    await Promise.all(ends);
-  }
+  const worker = await Worker.create({ ...common(), taskQueue: `tandem-${spec.site}`, activities });
+  return await worker.runUntil(body);
 }
+
+const NAMESPACE = 'default';
+const common = () => ({ connection: env.nativeConnection, namespace: NAMESPACE, dataConverter });
 
 /** Runs one operation to its end and returns its record. */
 async function run(spec: ClusterSpec, operation: 'deploy' | 'destroy' = 'deploy'): Promise<DeploymentRecord> {
