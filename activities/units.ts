@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 import type { ContainerPlan, HostRef } from '../src/plan/types.ts';
 import type { SecretRef } from '../src/spec/schema.ts';
 import { LABELS, type Drivers, type Host, type Runtime, type UnitState } from '../src/drivers/types.ts';
@@ -127,7 +128,7 @@ const TAIL_CHARACTERS = 2048;
 
 /** The end of a log, secrets out first so that a cut never leaves half of one. */
 export function tailOf(log: string, secrets: readonly string[]): string {
-  const clean = redacted(log, secrets).trimEnd();
+  const clean = stripVTControlCharacters(redacted(log, secrets)).trimEnd();
   return clean.length <= TAIL_CHARACTERS ? clean : `…${clean.slice(1 - TAIL_CHARACTERS)}`;
 }
 

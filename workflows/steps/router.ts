@@ -28,7 +28,8 @@ export function startRouter({ plan, input, act, operation, ref }: DeployContext)
 const ROUTER_STOP_S = 30;
 
 /** Registers every engine of the plan that is not listed under its key, kept ones included: a router may have lost its list. */
-export function wireEngines({ plan, listed, input, act, operation, ref }: DeployContext): Step {
+export function wireEngines(context: DeployContext): Step {
+  const { plan, listed, input, act, operation, ref } = context;
   const { router, kvGeneration } = plan;
   const missing = enginesOf(plan).filter((engine) => !isListed(engine, plan, listed));
   const at = { router, ...routerRef(plan, ref) };
@@ -55,7 +56,7 @@ export function wireEngines({ plan, listed, input, act, operation, ref }: Deploy
             kvGeneration: before.pairingKey ?? kvGeneration,
           });
         } else {
-          await unwire(act, {
+          await unwire(context, {
             ...at,
             engine,
             ref: ref(engine.host),
@@ -66,10 +67,21 @@ export function wireEngines({ plan, listed, input, act, operation, ref }: Deploy
   };
 }
 
-const unwire = (act: Act, at: Parameters<ReturnType<Act>['unwireEngine']>[0]) =>
-  act({ summary: `take ${at.engine.name} out of routing`, minutes: minutesOf(at.drainTimeoutSeconds) }).unwireEngine(
-    at,
-  );
+/** Out of routing; requests that outlasted the drain limit are told. */
+async function unwire(
+  { act, operation }: DeployContext,
+  at: Parameters<ReturnType<Act>['unwireEngine']>[0],
+): Promise<void> {
+  const { name } = at.engine;
+  const { drained, openRequests } = await act({
+    summary: `take ${name} out of routing`,
+    minutes: minutesOf(at.drainTimeoutSeconds),
+  }).unwireEngine(at);
+  if (drained) return;
+  operation.warnings([
+    `${name} was taken out with ${openRequests} requests open after upgrade.drainTimeoutSeconds (${at.drainTimeoutSeconds}); they are cut`,
+  ]);
+}
 
 /** Takes units out of routing and stops them. They stay on their hosts, stopped, until nothing can fail any more. */
 export function retire(
@@ -94,7 +106,7 @@ export function retire(
       name: `${name}-unwire`,
       run: () =>
         operation.each(routed, async ({ removal, entry, host }) => {
-          await unwire(act, {
+          await unwire(context, {
             ...at,
             engine: { name: removal.name, url: entry.url, ...key },
             ref: host,
@@ -111,8 +123,11 @@ export function retire(
             ...(entry.bootstrapPort === undefined ? {} : { bootstrapPort: entry.bootstrapPort }),
             ...key,
           };
-          await act({ summary: `register ${removal.name} again` }).rewireEngine({
+          // It was started again a moment ago and may load its weights first.
+          const timeoutSeconds = spec.engine.readyTimeoutSeconds;
+          await act({ summary: `register ${removal.name} again`, minutes: minutesOf(timeoutSeconds) }).rewireEngine({
             ...at,
+            timeoutSeconds,
             engine,
             ref: host,
             kvGeneration: entry.pairingKey ?? plan.kvGeneration,
