@@ -140,10 +140,10 @@ export function fakeSite(spec: ClusterSpec) {
     },
     async awaitRouter() {},
     async wireEngine({ engine, kvGeneration }) {
-      routed.set(engine.url, { url: engine.url, role: engine.role, pairingKey: kvGeneration, ready: true });
+      routed.set(engine.url, { url: engine.url, role: engine.role as Entry['role'], pairingKey: kvGeneration, ready: true });
     },
     async rewireEngine({ engine, kvGeneration }) {
-      routed.set(engine.url, { url: engine.url, role: engine.role, pairingKey: kvGeneration, ready: true });
+      routed.set(engine.url, { url: engine.url, role: engine.role as Entry['role'], pairingKey: kvGeneration, ready: true });
     },
     async unwireEngine({ engine }) {
       routed.delete(engine.url);
@@ -156,7 +156,7 @@ export function fakeSite(spec: ClusterSpec) {
       return { prefill: prefill.engine.name, decode: decode.engine.name, completionMs: 1, streamTtftMs: 1 };
     },
     async acceptRouted({ engines }) {
-      const percentiles = { p50: 1, p90: 2, p95: 2, p99: 3 };
+      const percentiles = { p50: 1, p90: 2, p95: 2, p99: 3, max: 3 };
       return {
         firstTtftMs: 1,
         seen: engines.map(({ engine }) => engine.name),

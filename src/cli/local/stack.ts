@@ -16,6 +16,8 @@ export const DEMO_SPEC = at('specs/demo.yaml');
 const BIN = at('.venv/bin');
 const SIM_PROGRAM = at('dist/src/sim/main.js');
 const NAMESPACE = 'default';
+/** Slow enough that a stream can be watched; no claim about any GPU. */
+const DEMO_PACE = { startSeconds: 1, prefillMsPerToken: 0.2, decodeMsPerToken: 12 };
 const START_MS = 60_000;
 
 /** Brings up what is not running: Temporal dev server with SQLite and Web UI, simulated hosts, a Temporal worker. */
@@ -76,7 +78,7 @@ export async function up(say: (text: string) => void): Promise<LocalState> {
     await mkdir(join(localDir(), 'sim'), { recursive: true });
     await rm(simState, { force: true });
     const scenario = join(localDir(), 'sim', 'scenario.json');
-    await writeFile(scenario, JSON.stringify(scenarioFor(spec), null, 2));
+    await writeFile(scenario, JSON.stringify({ ...scenarioFor(spec), timing: DEMO_PACE }, null, 2));
     await start('sim', [
       process.execPath,
       SIM_PROGRAM,
