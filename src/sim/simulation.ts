@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ssh2 from 'ssh2';
 import { z } from 'zod';
@@ -54,7 +54,8 @@ export interface Simulation {
 }
 
 /** Starts every host of a scenario in this process. */
-export async function startSimulation({ dir, scenario, log, ...options }: SimulationOptions): Promise<Simulation> {
+export async function startSimulation({ scenario, log, ...options }: SimulationOptions): Promise<Simulation> {
+  const dir = resolve(options.dir); // Hosts have their PATH in it, wherever their commands run.
   const whole = Scenario.parse(scenario);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const clientKey = keyPair(join(dir, 'id_ed25519'));

@@ -295,7 +295,9 @@ describe('an engine in a container', () => {
 
   it('is dead after a reboot, and its container still there', async () => {
     await sh(engine('decode-0', 30000));
+    await eventually(async () => (await sh('docker logs --tail 1 decode-0')).stdout.includes('ready to roll'));
     await sim.host('host-0').reboot();
+    expect((await sh('ss -Hltn')).stdout).not.toContain(':30000');
     expect(await inspect('decode-0', '{{.State.Status}} {{.State.ExitCode}} {{index .Config.Labels "x"}}')).toBe(
       'exited 137',
     );

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { processesOf } from '../../src/sim/processes.ts';
@@ -27,10 +27,14 @@ async function start(name: string, scenario: object) {
   const [scenarioFile, file] = [join(dir, `${name}.json`), join(dir, `${name}.state`)];
   await writeFile(scenarioFile, JSON.stringify(scenario));
   const [program, ...args] = NODE_TS;
-  const child = execa(program, [...args, MAIN, '--dir', join(dir, name), '--scenario', scenarioFile, '--state', file], {
-    reject: false,
-    forceKillAfterDelay: 60_000,
-  });
+  const child = execa(
+    program,
+    [...args, MAIN, '--dir', relative('.', join(dir, name)), '--scenario', scenarioFile, '--state', file],
+    {
+      reject: false,
+      forceKillAfterDelay: 60_000,
+    },
+  );
   started.push(child);
   await eventually(
     () => existsSync(file) || (child.exitCode !== null && Promise.reject(new Error('the simulator ended'))),

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import type { HostRef } from '../../src/plan/types.ts';
@@ -14,6 +14,8 @@ import { eventually, simulate, type TestSimulation } from '../support/simulation
 /** The product's own drivers and facts on simulated hosts: what is asked there is answered, and is what the scenario says. */
 const IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
 const IP = '127.82.20.1';
+/** Short: control sockets lie in it. */
+const RUNTIME_DIR = `/tmp/tandem-drivers-${process.pid}`;
 let sim: TestSimulation;
 let drivers: Drivers;
 
@@ -41,11 +43,12 @@ beforeAll(async () => {
     ],
     images: [{ reference: IMAGE }],
   });
-  drivers = createDrivers({ runtimeDir: join('/tmp', `tandem-sim-${process.pid}`) });
+  drivers = createDrivers({ runtimeDir: RUNTIME_DIR });
 });
 afterAll(async () => {
   await drivers.close();
   await sim.stop();
+  rmSync(RUNTIME_DIR, { recursive: true, force: true });
 });
 
 const ref = (name: string): HostRef => {

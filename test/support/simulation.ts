@@ -37,6 +37,9 @@ export async function simulate(scenario: ScenarioInput, dir?: string): Promise<T
     scenario: { timing: { startSeconds: 0.05, warmupSeconds: 0.02, secondMs: 50 }, testSecond: 0.03, ...scenario },
     log: (line) => process.stderr.write(`${line}\n`),
     engineCommand: [...NODE_TS, here('../../src/sim/engine/main.ts')],
+  }).catch(async (error: unknown) => {
+    if (dir === undefined) await rm(folder, { recursive: true, force: true });
+    throw error;
   });
   const sshArgs = (name: string) => {
     const host = simulation.state.hosts.find((one) => one.name === name)!;
