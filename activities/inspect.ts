@@ -3,7 +3,7 @@ import type { Drivers, Runtime } from '../src/drivers/types.ts';
 import type { HostRef } from '../src/plan/types.ts';
 import type { SecretRef } from '../src/spec/schema.ts';
 import { signal } from './context.ts';
-import { secretOf } from './units.ts';
+import { redacted, secretOf } from './units.ts';
 
 /** What people ask to see of a running cluster. */
 export function createInspectActivities(drivers: Drivers) {
@@ -32,25 +32,34 @@ export function createInspectActivities(drivers: Drivers) {
       return Object.fromEntries(await Promise.all(rows));
     },
 
-    /** The last lines of units' output, by name; what cannot be read says so in its place. */
+    /** The last lines of units' output, by name, without `secrets`; what cannot be read says so in its place. */
     async unitLogs({
       ref,
       units,
       tailLines,
+      secrets,
     }: {
       readonly ref: HostRef;
       readonly units: readonly { readonly name: string; readonly runtime: Runtime['kind'] }[];
       readonly tailLines: number;
+      readonly secrets: readonly SecretRef[];
     }): Promise<Record<string, string>> {
       const host = drivers.host(ref, signal());
+      const values = await valuesOf(drivers, secrets);
       const rows = units.map(async ({ name, runtime }) => {
         const text = await host
           .runtime(runtime)
           .logs(name, { tailLines })
           .catch((error: unknown) => `(not readable: ${error instanceof Error ? error.message : String(error)})`);
-        return [`${name} on ${ref.name}`, text] as const;
+        return [`${name} on ${ref.name}`, redacted(text, values)] as const;
       });
       return Object.fromEntries(await Promise.all(rows));
     },
   };
+}
+
+/** Values of those that resolve: one that does not cannot have been given to what ran. */
+async function valuesOf(drivers: Drivers, refs: readonly SecretRef[]): Promise<string[]> {
+  const found = await Promise.allSettled(refs.map((ref) => drivers.secret(ref)));
+  return found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
 }

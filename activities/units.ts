@@ -132,8 +132,8 @@ export function tailOf(log: string, secrets: readonly string[]): string {
   return clean.length <= TAIL_CHARACTERS ? clean : `…${clean.slice(1 - TAIL_CHARACTERS)}`;
 }
 
-/** SGLang prints its keys in server_args, escaped as Python does, so that the value itself may not be found. */
-const redacted = (text: string, secrets: readonly string[]): string =>
+/** A log without the secrets. SGLang prints its keys in server_args, escaped as Python does, so that the value itself may not be found. */
+export const redacted = (text: string, secrets: readonly string[]): string =>
   redact(text, secrets).replace(/(api_key['"]?\s*[=:]\s*)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")/g, "$1'[redacted]'");
 
 /** The log where it can be read; reading it must never hide the failure that it is read for. */

@@ -5,6 +5,7 @@ import { modelPlan } from '../src/plan/model.ts';
 import type { Plan } from '../src/plan/types.ts';
 import { each } from '../src/saga/saga.ts';
 import type { ClusterSpec, HostSpec } from '../src/spec/schema.ts';
+import { secretRefs } from '../src/spec/secret-refs.ts';
 import type { Serving } from './messages.ts';
 import { failedOf } from './operation.ts';
 import { observe, type Each } from './observe.ts';
@@ -154,10 +155,14 @@ export async function logs({
       : []),
   ].filter(({ name }) => names.includes(name));
   const found: Record<string, string> = {};
+  const secrets = secretRefs(spec);
   await bounded(serving.hosts, async (ref) => {
     const here = units.filter(({ hosts }) => hosts.includes(ref.name)).map(({ name, runtime }) => ({ name, runtime }));
     if (here.length > 0)
-      Object.assign(found, await act({ summary: `logs of ${ref.name}` }).unitLogs({ ref, units: here, tailLines }));
+      Object.assign(
+        found,
+        await act({ summary: `logs of ${ref.name}` }).unitLogs({ ref, units: here, tailLines, secrets }),
+      );
   });
   return Object.fromEntries(Object.entries(found).sort());
 }

@@ -1,5 +1,5 @@
 import { engineFlags, routerFlags, uncheckedFlags } from './rules/args.ts';
-import { oneKindOfVariable, plainLogins, plainSecrets } from './rules/env.ts';
+import { hiddenSecrets, oneKindOfVariable, plainLogins, plainSecrets } from './rules/env.ts';
 import { enoughGpus } from './rules/gpus.ts';
 import {
   distinctAddresses,
@@ -9,6 +9,7 @@ import {
   passwordNeedsSudo,
 } from './rules/hosts.ts';
 import { imageForDocker, readableSource } from './rules/images.ts';
+import { oneClientKey } from './rules/keys.ts';
 import { knownChecks, movableUpgrade, reachableConcurrency, slowTransport } from './rules/operations.ts';
 import { equalTensorParallel, possibleParallelSizes, sharedKvFlags } from './rules/parallel.ts';
 import { distinctPorts, routerPort, spreadPorts } from './rules/ports.ts';
@@ -36,6 +37,8 @@ export const RULES: readonly Rule[] = [
   plainSecrets,
   plainLogins,
   oneKindOfVariable,
+  hiddenSecrets,
+  oneClientKey,
   slowTransport,
   knownChecks,
   movableUpgrade,

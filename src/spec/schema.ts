@@ -339,7 +339,9 @@ const ManagedRouter = z.strictObject({
   policy: text().default('cache_aware').describe('Routing policy. Default cache_aware.'),
   args: args('the router'),
   env: env('the router'),
-  apiKey: SecretRef.optional().describe('Key that the router asks of its clients.'),
+  apiKey: SecretRef.optional().describe(
+    'Key that the router asks of its clients, and passes on: the same secret as engine.apiKey where both are set.',
+  ),
   adminKey: SecretRef.optional().describe('Key of the router’s control plane.'),
   readyTimeoutSeconds: seconds()
     .default(120)
@@ -354,7 +356,7 @@ const ExternalRouter = z.strictObject({
         .describe('URL of the router.'),
       implementation: z.enum(['smg', 'sglang-router']).default('smg').describe('Which router it is. Default smg.'),
       version: text().optional().describe('Its version. Default: that of the managed router.'),
-      apiKey: SecretRef.optional().describe('Key of its clients.'),
+      apiKey: SecretRef.optional().describe('Key of its clients; the same as engine.apiKey where both are set.'),
       adminKey: SecretRef.optional().describe('Key of its control plane.'),
     })
     .describe('A router that Tandem did not start and never stops; engines are registered at it.'),

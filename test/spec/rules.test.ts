@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { BASE, changedArgs, changed, diagnose, PREFILL, DECODE, ROUTER_HOST } from './diagnose.ts';
+import { BASE, changedArgs, changed, diagnose, PREFILL, DECODE, ROUTER, ROUTER_HOST } from './diagnose.ts';
 
 describe('keys that do not fit together', () => {
   it.each<[string, string, string[]]>([
@@ -390,6 +390,34 @@ describe('keys that do not fit together', () => {
         [PREFILL, PREFILL.replace(' } }', ' }, env: { A: x } }')],
       ),
       ['14:69 error prefill.env.A: is set by engine.secretEnv, too → Keep one of the two.'],
+    ],
+    [
+      'a secret whose name docker reads itself is refused',
+      changed(
+        ['args: {}', 'secretEnv: { DOCKER_AUTH: { fromEnv: A } }'],
+        [DECODE, DECODE.replace(' } }', ' }, secretEnv: { LD_KEY: { fromEnv: A } } }')],
+      ),
+      [
+        '7:16 error engine.secretEnv.DOCKER_AUTH: is a name that docker reads itself, so its value would show in the process list of the host → Give the variable another name.',
+        '15:74 error decode.secretEnv.LD_KEY: is a name that docker reads itself, so its value would show in the process list of the host → Give the variable another name.',
+      ],
+    ],
+    [
+      "a router's key that is not the engines' is refused",
+      changed(['args: {}', 'apiKey: { fromEnv: A }'], [ROUTER, ROUTER.replace(' }', ', apiKey: { fromFile: A } }')]),
+      [
+        '16:47 error router.apiKey: is another secret than engine.apiKey, and the router passes the key of a client on to the engines → Write router.apiKey: { fromEnv: A } as engine.apiKey has it, or leave one of the two out.',
+      ],
+    ],
+    [
+      "an external router's key that is not the engines' is refused",
+      changed(
+        ['args: {}', 'apiKey: { fromFile: /k }'],
+        [ROUTER, 'router: { external: { url: "http://10.0.0.9", apiKey: { fromFile: /l } } }'],
+      ),
+      [
+        '16:55 error router.external.apiKey: is another secret than engine.apiKey, and the router passes the key of a client on to the engines → Write router.external.apiKey: { fromFile: /k } as engine.apiKey has it, or leave one of the two out.',
+      ],
     ],
     [
       'KV over TCP warns',

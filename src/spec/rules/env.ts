@@ -61,6 +61,25 @@ export const oneKindOfVariable: Rule = function* (spec) {
   }
 };
 
+/** Names that the docker program reads itself, so that their values travel as its arguments. */
+const READ_BY_DOCKER = /^(?:PATH|HOME|LD_.*|DOCKER_.*)$/;
+
+/** A secret that could only be passed as an argument would show in the process list of its host. */
+export const hiddenSecrets: Rule = function* (spec) {
+  if (spec.engine.runtime !== 'docker') return;
+  for (const section of ['engine', ...ROLES] as const) {
+    for (const name of Object.keys(spec[section].secretEnv)) {
+      if (!READ_BY_DOCKER.test(name)) continue;
+      yield error({
+        path: [section, 'secretEnv', name],
+        atKey: true,
+        message: 'is a name that docker reads itself, so its value would show in the process list of the host',
+        remedy: 'Give the variable another name.',
+      });
+    }
+  }
+};
+
 function* environments(spec: ClusterSpec): Iterable<{ path: Path; env: Readonly<Record<string, string>> }> {
   for (const section of ['engine', ...ROLES] as const) yield { path: [section, 'env'], env: spec[section].env };
   if (!('external' in spec.router)) yield { path: ['router', 'env'], env: spec.router.env };
