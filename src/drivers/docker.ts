@@ -102,6 +102,8 @@ export function runArguments(unit: UnitSpec, groups: readonly string[]): string[
   const variables = Object.entries(env).map(([key, value]) => (READ_BY_DOCKER.test(key) ? `${key}=${value}` : key));
   return [
     ['run', '-d', '--name', name, '--network', 'host', '--restart', 'no', '--stop-timeout', String(stopTimeoutSeconds)],
+    // The fetch step has brought the image; a start never waits for a registry.
+    ['--pull', 'never'],
     // Unbounded logs fill the disk of a host that serves for months.
     ['--log-driver', 'json-file', '--log-opt', 'max-size=100m', '--log-opt', 'max-file=3'],
     repeat('--label', labelled),

@@ -93,7 +93,7 @@ living() {
   read -r pid start boot 2>/dev/null <"$1/pid" && read -r here </proc/sys/kernel/random/boot_id || return 1
   [ "$boot" = "$here" ] && [ -r "/proc/$pid/stat" ] || return 1
   set -- "$start" $(sed "s/.*) //" "/proc/$pid/stat" 2>/dev/null)
-  [ "$2" != Z ] && shift 20 && [ "$start" = "$1" ]
+  [ $# -gt 20 ] && [ "$2" != Z ] && shift 20 && [ "$start" = "$1" ]
 }
 # Prints a job: name, 1 for running, pid, exit code, begin, and the two lines of JSON.
 show() {

@@ -31,6 +31,8 @@ export interface TestServerOptions {
   readonly resets?: number;
   /** Programs put on the PATH before the machine's: name to text. */
   readonly programs?: Readonly<Record<string, string>>;
+  /** The rest of the PATH. Default: this machine's. */
+  readonly path?: string;
   readonly ref?: (ref: HostRef) => HostRef;
 }
 
@@ -44,6 +46,7 @@ export async function startTestServer({
   forwarding = true,
   resets = 0,
   programs = {},
+  path = process.env['PATH'] ?? '',
   ref = (own) => own,
 }: TestServerOptions): Promise<TestServer> {
   const home = await mkdtemp(join(tmpdir(), 'tandem-home-'));
@@ -93,7 +96,7 @@ export async function startTestServer({
   };
   const [shell = 'sh', ...shellOptions] = loginShell;
   const runCommand = (channel: ServerChannel, command: string) => {
-    const env = { HOME: home, USER, PATH: `${bin}:${process.env['PATH']}` };
+    const env = { HOME: home, USER, PATH: `${bin}:${path}` };
     const child = spawn(shell, [...shellOptions, '-c', command], { cwd: home, env, detached: true });
     for (const stream of [child.stdin, child.stdout, child.stderr, channel]) stream.on('error', () => {});
     channel.pipe(child.stdin);
