@@ -1,0 +1,100 @@
+/** What one deploy by the product took. */
+export interface ProductRun {
+  readonly seconds: number;
+  readonly events: number;
+  readonly bytes: number;
+  readonly retries: number;
+  readonly memoryMiB: number;
+  readonly workerCpuSeconds: number;
+  readonly serverCpuSeconds: number;
+  readonly masters: number;
+  readonly logins: number;
+  readonly activities: number;
+  readonly byActivity: Readonly<Record<string, number>>;
+  /** CPU that others used just before it, of all cores, 0–1. */
+  readonly load: number;
+}
+
+/** What the same remote work took without Temporal. */
+export interface FloorRun {
+  readonly seconds: number;
+  readonly memoryMiB: number;
+  readonly masters: number;
+  readonly logins: number;
+  readonly byActivity: Readonly<Record<string, number>>;
+  readonly load: number;
+}
+
+export interface Size {
+  readonly hosts: number;
+  readonly product: readonly ProductRun[];
+  readonly floor: readonly FloorRun[];
+}
+
+/** Highest ratio of the product's seconds to the floor's that is accepted. */
+export const RATIO_MAX = 1.5;
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Seconds of the product for each of the floor's, by medians. */
+export const ratioOf = ({ product, floor }: Size): number => median(secondsOf(product)) / median(secondsOf(floor));
+
+const secondsOf = (runs: readonly { readonly seconds: number }[]) => runs.map(({ seconds }) => seconds);
+
+/** Two Markdown tables: the sizes, then where the time of the largest one goes. */
+export function renderReport(sizes: readonly Size[]): string {
+  const of = <T>(runs: readonly T[], pick: (run: T) => number) => median(runs.map(pick));
+  const row = (name: string, cell: (size: Size) => string) => [name, ...sizes.map(cell)];
+  const spread = (runs: readonly { readonly seconds: number }[]) => {
+    const seconds = secondsOf(runs);
+    return `${median(seconds).toFixed(1)} (${Math.min(...seconds).toFixed(1)}–${Math.max(...seconds).toFixed(1)})`;
+  };
+  const percent = (runs: readonly { readonly load: number }[]) =>
+    `${runs.map(({ load }) => (100 * load).toFixed(0)).join(', ')} %`;
+  const table = markdown([
+    row('simulated hosts', ({ hosts }) => String(hosts)),
+    row('deploy, seconds: median (least–most)', ({ product }) => spread(product)),
+    row('floor, seconds: median (least–most)', ({ floor }) => spread(floor)),
+    row('**ratio to the floor**', (size) => `**${ratioOf(size).toFixed(2)}**`),
+    row('runs of each, interleaved', ({ product, floor }) => `${product.length} and ${floor.length}`),
+    row('activities', ({ product }) => of(product, ({ activities }) => activities).toFixed(0)),
+    row('events', ({ product }) => of(product, ({ events }) => events).toFixed(0)),
+    row('events per host', ({ product, hosts }) => (of(product, ({ events }) => events) / hosts).toFixed(1)),
+    row('history, KiB', ({ product }) => (of(product, ({ bytes }) => bytes) / 1024).toFixed(0)),
+    row('retries of activities', ({ product }) => product.map(({ retries }) => retries).join(', ')),
+    row('Temporal worker, peak RSS, MiB', ({ product }) => of(product, ({ memoryMiB }) => memoryMiB).toFixed(0)),
+    row('floor, peak RSS, MiB', ({ floor }) => of(floor, ({ memoryMiB }) => memoryMiB).toFixed(0)),
+    row('Temporal worker, CPU seconds', ({ product }) => of(product, (run) => run.workerCpuSeconds).toFixed(1)),
+    row('Temporal server, CPU seconds', ({ product }) => of(product, (run) => run.serverCpuSeconds).toFixed(1)),
+    row(
+      'ssh masters: product, floor',
+      ({ product, floor }) => `${of(product, ({ masters }) => masters)}, ${of(floor, ({ masters }) => masters)}`,
+    ),
+    row(
+      'command lines over ssh: product, floor',
+      ({ product, floor }) => `${of(product, ({ logins }) => logins)}, ${of(floor, ({ logins }) => logins)}`,
+    ),
+    row('CPU used by others before a deploy', ({ product }) => percent(product)),
+    row('CPU used by others before a floor', ({ floor }) => percent(floor)),
+  ]);
+  return `${table}\n\n${renderActivities(sizes.at(-1)!)}`;
+}
+
+function renderActivities({ hosts, product, floor }: Size): string {
+  const names = Object.keys(product[0]?.byActivity ?? {});
+  const seconds = (runs: readonly { readonly byActivity: Readonly<Record<string, number>> }[], name: string) =>
+    median(runs.map(({ byActivity }) => byActivity[name] ?? 0));
+  return markdown([
+    [`activity, ${hosts} hosts`, 'deploy, seconds', 'floor, seconds'],
+    ...names.map((name) => [name, seconds(product, name).toFixed(2), seconds(floor, name).toFixed(2)]),
+  ]);
+}
+
+function markdown([head, ...rows]: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [line(head!), line(head!.map((_, index) => (index === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
+}
