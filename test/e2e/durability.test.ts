@@ -1,0 +1,72 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { until } from '../support/processes.ts';
+import { startStack, stackSpec, type Stack, type StackProcess } from '../support/stack.ts';
+
+/**
+ * A deploy goes on when the Temporal worker or the Temporal server is killed in the middle, and nothing is done twice:
+ * counted on the hosts, where every command that ran is known.
+ */
+let stack: Stack;
+
+beforeAll(async () => {
+  stack = await startStack({ spec: stackSpec(2), scenario: { countAll: true } });
+}, 120_000);
+afterAll(async () => {
+  await stack?.stop();
+}, 60_000);
+
+const HOSTS = ['p0', 'd0', 'd1'];
+const callsOf = (host: string, pattern: RegExp) =>
+  stack.simulation.host(host).calls.filter((argv) => pattern.test(argv.join(' ')));
+
+/** One line that the copy program runs once, and the copy of one of its files. */
+const COPIES = /^mkdir claims$/;
+const FILE_COPIES = /^cp -- \S+\/model-00001-of-00002\.safetensors /;
+
+/** A copy that takes a while, and an engine whose start is done on the host a while before the worker is told. */
+const SLOW = [
+  { match: FILE_COPIES.source, host: 'd0', does: 'answersLate' as const, afterMs: 5_000 },
+  {
+    match: '^docker container inspect tandem-.*-decode-0',
+    host: 'd0',
+    nth: 2,
+    does: 'answersLate' as const,
+    afterMs: 5_000,
+  },
+];
+
+describe.each(['worker', 'server'] as const)('kill -9 of the Temporal %s in the middle of a deploy', (name) => {
+  const spec: ClusterSpec = { ...stackSpec(2), name: `killed-${name}` };
+  const ownWeights: ClusterSpec = { ...spec, model: { ...spec.model, dir: `~/models-${name}` } };
+
+  it('during a copy and again after an engine was started: it goes on, succeeds, and nothing was started twice', async () => {
+    await stack.simulation.setFaults(SLOW);
+    const copies = (host: string) => callsOf(host, COPIES).length;
+    const before = Object.fromEntries(
+      HOSTS.map((host) => [host, { copies: copies(host), files: callsOf(host, FILE_COPIES).length }]),
+    );
+    const counts = stack.simulation.counts();
+    const gained = (host: string) => ({
+      copies: copies(host) - before[host]!.copies,
+      files: callsOf(host, FILE_COPIES).length - before[host]!.files,
+      containers: stack.simulation.counts()[host]!.containersCreated - counts[host]!.containersCreated,
+      engines: stack.simulation.counts()[host]!.enginesStarted - counts[host]!.enginesStarted,
+    });
+    const { [name]: victim }: Record<'worker' | 'server', StackProcess> = stack;
+
+    const admitted = await stack.begin(ownWeights);
+    await until('the copy on d0 has begun', () => gained('d0').files === 1, 90_000);
+    await victim.kill();
+    await victim.start();
+    await until('the first decode engine was started', () => gained('d0').containers === 1, 120_000);
+    await victim.kill();
+    await victim.start();
+
+    expect(await stack.ended(spec.name, admitted)).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
+    for (const host of HOSTS)
+      expect([host, gained(host)]).toEqual([host, { copies: 1, files: 1, containers: 1, engines: 1 }]);
+    await stack.simulation.setFaults([]);
+    expect(await stack.run(ownWeights, 'destroy')).toMatchObject({ outcome: 'succeeded' });
+  }, 240_000);
+});

@@ -1,0 +1,157 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { execa } from 'execa';
+import type { z } from 'zod';
+import type { Fault } from '../../src/sim/faults.ts';
+import type { ClusterSpec } from '../../src/spec/schema.ts';
+import type { Admitted } from '../../workflows/messages.ts';
+import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
+
+/** A deploy that fails, at any of its steps, leaves every host as it was: seen on the hosts, not told by the product. */
+const base = stackSpec(3);
+let stack: Stack;
+
+beforeAll(async () => {
+  stack = await startStack({ spec: base });
+}, 120_000);
+afterAll(async () => {
+  await stack?.stop();
+}, 60_000);
+
+interface Case {
+  readonly step: string;
+  readonly code: string;
+  readonly host: string;
+  readonly faults?: readonly z.input<typeof Fault>[];
+  /** What is there before, beside the faults. */
+  readonly prepare?: () => Promise<unknown>;
+  /** What goes wrong while it runs. */
+  readonly during?: (admitted: Admitted) => Promise<unknown>;
+  readonly spec?: Partial<ClusterSpec>;
+}
+
+const IMAGE = base.engine.image!;
+
+const CASES: readonly Case[] = [
+  {
+    step: 'lease-gpus',
+    code: 'LEASE_DIR_MISSING',
+    host: 'd1',
+    // The second of two: the first must go again.
+    faults: [{ match: '^ln -- \\.aside', host: 'd1', nth: 2, does: 'fails', stderr: 'ln: No space left on device' }],
+  },
+  {
+    step: 'check-rocm',
+    code: 'CHECK_FAILED',
+    host: 'd0',
+    faults: [{ match: '^cat .*/opt/rocm.*version', host: 'd0', does: 'printsRubbish' }],
+  },
+  {
+    step: 'check-rdma',
+    code: 'CHECK_FAILED',
+    host: 'p0',
+    faults: [{ match: '^ib_write_bw', host: 'p0', does: 'fails', stderr: 'Unable to init the socket connection' }],
+  },
+  {
+    step: 'fetch-image',
+    code: 'IMAGE_UNAVAILABLE',
+    host: 'd0',
+    spec: { engine: { ...base.engine, pull: { policy: 'always' } } },
+    faults: [{ match: '^docker pull', host: 'd0', does: 'fails', stderr: 'manifest unknown: manifest unknown' }],
+  },
+  {
+    step: 'stage-weights',
+    code: 'DISK_TOO_SMALL',
+    host: 'd1',
+    spec: { model: { ...base.model, dir: '~/full/models' } },
+    faults: [{ match: '^cp -- ', host: 'd1', does: 'fails', stderr: 'cp: error writing: No space left on device' }],
+  },
+  {
+    step: 'start-prefill',
+    code: 'ENGINE_EXITED',
+    host: 'p0',
+    faults: [{ match: 'prefill', engine: { outOfMemory: true } }],
+  },
+  {
+    step: 'start-decode',
+    code: 'ENGINE_WRONG',
+    host: 'd1',
+    faults: [{ match: 'decode-1', host: 'd1', engine: { saysRole: 'prefill' } }],
+  },
+  {
+    step: 'start-router',
+    code: 'ROUTER_FAILED',
+    host: 'router-0',
+    faults: [{ match: 'smg\\.launch_router', host: 'router-0', does: 'fails', exitCode: 2, stderr: 'no such option' }],
+  },
+  {
+    step: 'accept',
+    code: 'ACCEPTANCE_FAILED',
+    host: 'd0',
+    spec: { acceptance: { ...base.acceptance, timeoutSeconds: 2 } },
+    faults: [{ match: 'decode-0', host: 'd0', engine: { transferStuck: true } }],
+  },
+  {
+    step: 'confirm',
+    code: 'NOT_AS_PLANNED',
+    host: 'router-0',
+    // Somebody's container that says it is part of this cluster.
+    prepare: () => onHost('router-0', `docker run -d --name stray --label tandem.cluster=f10 ${IMAGE} sleep 600`),
+  },
+];
+
+/** Runs a command line on a simulated host, as somebody else who may log in there. */
+async function onHost(name: string, line: string): Promise<void> {
+  const { identityFile, knownHostsFile, hosts } = stack.simulation.state;
+  const { user, address, port } = hosts.find((host) => host.name === name)!;
+  // prettier-ignore
+  await execa('ssh', ['-F', 'none', '-o', 'BatchMode=yes', '-o', `UserKnownHostsFile=${knownHostsFile}`, '-i', identityFile,
+    '-p', String(port), `${user}@${address}`, line]);
+}
+
+let before: Picture;
+
+describe.each(CASES.map((one, index) => ({ ...one, name: `f${index + 1}` })))(
+  'a deploy that fails at $step',
+  ({ name, step, code, host, faults = [], prepare, spec = {} }) => {
+    it('says code, host and remedy, and leaves every host as it was', async () => {
+      await prepare?.();
+      before = await stack.picture();
+      await stack.simulation.setFaults(faults);
+      const entry = await stack.run({ ...base, ...spec, name });
+      await stack.simulation.setFaults([]);
+      expect(entry).toMatchObject({ outcome: 'rolled-back', leftBehind: [], failed: { step, code, host } });
+      expect(entry.failed!.remedy).not.toBe('');
+      expect(await stack.settledPicture(before)).toEqual(before);
+      expect(await stack.client.record(name)).toMatchObject({ state: 'none', serving: null });
+    }, 120_000);
+  },
+);
+
+describe('a deploy whose engine dies before it is registered', () => {
+  it('fails at wire-router and leaves every host as it was', async () => {
+    before = await stack.picture();
+    const admitted = await stack.begin({ ...base, name: 'f-wire' });
+    await stack.seen(admitted, 'start-router', ({ stage }) => stage === 'start-router');
+    await onHost('d1', 'docker kill tandem-f-wire-decode-1-1');
+    const entry = await stack.ended('f-wire', admitted);
+    expect(entry).toMatchObject({
+      outcome: 'rolled-back',
+      leftBehind: [],
+      failed: { step: 'wire-router', code: 'ROUTER_FAILED' },
+    });
+    expect(await stack.settledPicture(before)).toEqual(before);
+  }, 240_000);
+});
+
+describe('a deploy that is cancelled in the middle', () => {
+  it('unwinds, ends cancelled, and leaves every host as it was', async () => {
+    before = await stack.picture();
+    await stack.simulation.setFaults([{ match: 'decode-0', engine: { neverReady: true } }]);
+    const admitted = await stack.begin({ ...base, name: 'cancelled' });
+    await stack.seen(admitted, 'start-decode', ({ stage }) => stage === 'start-decode');
+    await stack.client.cancel('cancelled', { actor: 'tester' });
+    expect(await stack.ended('cancelled', admitted)).toMatchObject({ outcome: 'cancelled', leftBehind: [] });
+    await stack.simulation.setFaults([]);
+    expect(await stack.settledPicture(before)).toEqual(before);
+  }, 120_000);
+});
