@@ -4,7 +4,7 @@ import { createActivities, type Activities } from '../activities/index.ts';
 import { createDrivers } from '../src/drivers/index.ts';
 import { each } from '../src/saga/saga.ts';
 import type { Group } from './history.ts';
-import { masters, peakMemory } from './process.ts';
+import { cpuSeconds, masters, peakMemory } from './process.ts';
 
 /**
  * The floor: `floor.js GROUPS RESULT` runs the recorded calls of an operation over the product's own activities and
@@ -15,6 +15,7 @@ export interface FloorResult {
   readonly seconds: number;
   readonly masters: number;
   readonly memoryMiB: number;
+  readonly cpuSeconds: number;
   /** Seconds of each activity's groups, by activity. */
   readonly byActivity: Readonly<Record<string, number>>;
 }
@@ -24,6 +25,7 @@ const groups = JSON.parse(await readFile(groupsFile!, 'utf8')) as readonly Group
 const drivers = createDrivers();
 const activities = createActivities(drivers, (text) => text);
 const byActivity: Record<string, number> = {};
+const cpu = await cpuSeconds(process.pid);
 const begun = performance.now();
 for (const { limit, calls } of groups) {
   const from = performance.now();
@@ -40,6 +42,7 @@ const result: FloorResult = {
   seconds,
   masters: await masters(process.pid),
   memoryMiB: await peakMemory(process.pid),
+  cpuSeconds: (await cpuSeconds(process.pid)) - cpu,
   byActivity,
 };
 await writeFile(resultFile!, JSON.stringify(result));

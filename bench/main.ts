@@ -7,13 +7,22 @@ import { parseArgs } from 'node:util';
 import type { FloorResult } from './floor.ts';
 import { readOperation, type Recorded } from './history.ts';
 import { cpuSeconds, masters, peakMemory } from './process.ts';
-import { ratioOf, RATIO_MAX, renderReport, type FloorRun, type ProductRun, type Size } from './report.ts';
+import {
+  differsInWork,
+  ratioOf,
+  RATIO_MAX,
+  renderReport,
+  type FloorRun,
+  type ProductRun,
+  type Size,
+} from './report.ts';
 import { benchSpec } from './spec.ts';
 import { logins, Stack } from './stack.ts';
 
 /**
  * Deploys to simulated hosts by the product, and does the same remote work without Temporal, in turn; prints both
- * and their ratio. Exit 1 when the ratio of a size is above the accepted one.
+ * and their ratio. Exit 1 when the ratio of a size is above the accepted one, or the
+ * two did different work.
  */
 const { values } = parseArgs({
   options: {
@@ -59,6 +68,10 @@ try {
     process.stderr.write(`${size.hosts} hosts: ratio ${ratioOf(size).toFixed(2)} is above ${RATIO_MAX}\n`);
     process.exitCode = 1;
   }
+  for (const { hosts } of sizes.filter(differsInWork)) {
+    process.stderr.write(`${hosts} hosts: deploy and floor ran different work, so their ratio says nothing\n`);
+    process.exitCode = 1;
+  }
 } catch (error) {
   process.exitCode = 1;
   process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
@@ -78,6 +91,7 @@ async function deploy(
   const worker = await stack.worker(temporal.address, temporal.tandem);
   const load = await loadOfOthers();
   const serverCpu = await cpuSeconds(temporal.process.pid);
+  const workerCpu = await cpuSeconds(worker.pid);
   const begun = performance.now();
   const { deployment, workflowId } = await temporal.tandem.submit(spec.name, {
     operation: 'deploy',
@@ -100,7 +114,7 @@ async function deploy(
     byActivity: recorded.seconds,
     activities: recorded.groups.reduce((sum, { calls }) => sum + calls.length, 0),
     memoryMiB: await peakMemory(worker.pid),
-    workerCpuSeconds: await cpuSeconds(worker.pid),
+    workerCpuSeconds: (await cpuSeconds(worker.pid)) - workerCpu,
     serverCpuSeconds: (await cpuSeconds(temporal.process.pid)) - serverCpu,
     masters: await masters(worker.pid),
     logins: await logins(simulated.state),

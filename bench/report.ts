@@ -19,6 +19,7 @@ export interface ProductRun {
 export interface FloorRun {
   readonly seconds: number;
   readonly memoryMiB: number;
+  readonly cpuSeconds: number;
   readonly masters: number;
   readonly logins: number;
   readonly byActivity: Readonly<Record<string, number>>;
@@ -42,6 +43,15 @@ export function median(values: readonly number[]): number {
 
 /** Seconds of the product for each of the floor's, by medians. */
 export const ratioOf = ({ product, floor }: Size): number => median(secondsOf(product)) / median(secondsOf(floor));
+
+/** Part by which the command lines over ssh may differ: how often a start is looked at depends on its length. */
+const WORK_TOLERANCE = 0.1;
+
+/** True where the floor did not do the product's work, so that their ratio says nothing. */
+export function differsInWork({ product, floor }: Size): boolean {
+  const [ours, theirs] = [product, floor].map((runs) => median(runs.map(({ logins }) => logins)));
+  return Math.abs(ours! - theirs!) > WORK_TOLERANCE * ours!;
+}
 
 const secondsOf = (runs: readonly { readonly seconds: number }[]) => runs.map(({ seconds }) => seconds);
 
@@ -69,6 +79,7 @@ export function renderReport(sizes: readonly Size[]): string {
     row('Temporal worker, peak RSS, MiB', ({ product }) => of(product, ({ memoryMiB }) => memoryMiB).toFixed(0)),
     row('floor, peak RSS, MiB', ({ floor }) => of(floor, ({ memoryMiB }) => memoryMiB).toFixed(0)),
     row('Temporal worker, CPU seconds', ({ product }) => of(product, (run) => run.workerCpuSeconds).toFixed(1)),
+    row('floor, CPU seconds', ({ floor }) => of(floor, (run) => run.cpuSeconds).toFixed(1)),
     row('Temporal server, CPU seconds', ({ product }) => of(product, (run) => run.serverCpuSeconds).toFixed(1)),
     row(
       'ssh masters: product, floor',
