@@ -182,7 +182,8 @@ end "$job" "$3"
 const RESTART = String.raw`
 [ -d "$job" ] || exit ${NONE}
 last "$job"
-[ -n "$turn" ] && living "$job/$turn" && exit 0
+# Another restart may have made the folder of its start a moment ago: it has no process yet, and is not to be doubled.
+[ -n "$turn" ] && { wait_for "$job" "$turn" 2>/dev/null || :; } && living "$job/$turn" && exit 0
 launch "$job" "$next"
 `;
 
