@@ -19,13 +19,13 @@ beforeAll(async () => {
     role: 'prefill',
     model,
     args: CAPTURED,
-    env: { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '2' },
+    env: { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '60' },
   });
   const decode = await serve({
     role: 'decode',
     model,
     args: [...CAPTURED, '--disaggregation-decode-retraction-backup', 'none'],
-    env: { SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '2' },
+    env: { SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '60' },
   });
   Object.assign(engines, { prefill, decode });
   // One of everything that makes a row appear: whole and streamed, fake, aborted, failed on both sides and at the handshake.
