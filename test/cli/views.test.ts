@@ -1,0 +1,253 @@
+import { describe, expect, it } from '@jest/globals';
+import { checkView, renderFindings } from '../../src/cli/views/findings.ts';
+import {
+  historyView,
+  listView,
+  renderHistory,
+  renderList,
+  renderStatus,
+  statusView,
+} from '../../src/cli/views/cluster.ts';
+import { progressLines, renderConclusion } from '../../src/cli/views/operation.ts';
+import { duration } from '../../src/cli/views/table.ts';
+import type { ClusterRecord, DeploymentRecord, OperationProgress } from '../../workflows/messages.ts';
+import { expectGolden } from '../support/golden.ts';
+
+const deployed: DeploymentRecord = {
+  deployment: 1,
+  operation: 'deploy',
+  actor: 'ada@ops',
+  reason: 'first',
+  startedAt: '2026-11-24T10:00:00.000Z',
+  finishedAt: '2026-11-24T10:02:05.000Z',
+  outcome: 'succeeded',
+  specDigest: `sha256:${'ab'.repeat(32)}`,
+  workflowId: 'deploy/qwen/1',
+  leftBehind: [],
+  measured: {
+    requests: 200,
+    ttftMs: { p50: 41.2, p90: 60, p99: 93.6 },
+    itlMs: { p50: 8.25, p90: 9, p99: 12 },
+    tokensPerSecond: 1234.5,
+  },
+};
+const stuck: DeploymentRecord = {
+  ...deployed,
+  deployment: 2,
+  reason: '',
+  finishedAt: '2026-11-24T10:00:09.000Z',
+  outcome: 'stuck',
+  workflowId: 'deploy/qwen/2',
+  failed: {
+    step: 'check-rdma',
+    host: 'gpu-a',
+    code: 'CHECK_FAILED',
+    message: '1 of 8 findings failed',
+    evidence: 'gpu-a rdma-bandwidth: 92.4 Gb/s measured, rdma.minGbps is 180',
+    remedy: 'Check cable, port speed and PFC on both ends.',
+  },
+  leftBehind: ['lease-gpus: gpu-a: connection refused'],
+};
+const record: ClusterRecord = {
+  cluster: 'qwen',
+  installation: 'run-1',
+  state: 'serving',
+  running: null,
+  serving: {
+    deployment: 1,
+    site: 'default',
+    model: 'Qwen/Qwen2.5-72B-Instruct',
+    kvGeneration: 'kv-0123456789ab',
+    specDigest: deployed.specDigest,
+    engines: [
+      {
+        name: 'tandem-qwen-prefill-0-1',
+        role: 'prefill',
+        hosts: ['gpu-a'],
+        url: 'http://10.0.0.1:30000',
+        digest: 'd',
+        runtime: 'docker',
+      },
+      {
+        name: 'tandem-qwen-decode-0-1',
+        role: 'decode',
+        hosts: ['gpu-b', 'gpu-c'],
+        url: 'http://10.0.0.2:30000',
+        digest: 'd',
+        runtime: 'docker',
+      },
+    ],
+    router: { url: 'http://10.0.0.9:30000' },
+    hosts: [],
+  },
+  deployments: [deployed, stuck],
+  specs: {},
+};
+const healthy = { 'tandem-qwen-prefill-0-1': true, 'tandem-qwen-decode-0-1': true };
+
+describe('status', () => {
+  it('has the fields that scripts count on', () => {
+    expect(statusView({ ...record, deployments: [deployed] }, '', healthy)).toEqual({
+      cluster: 'qwen',
+      state: 'serving',
+      deployment: 1,
+      outcome: 'succeeded',
+      stage: '',
+      running: null,
+      router: { url: 'http://10.0.0.9:30000' },
+      engines: [
+        {
+          name: 'tandem-qwen-prefill-0-1',
+          role: 'prefill',
+          hosts: ['gpu-a'],
+          url: 'http://10.0.0.1:30000',
+          healthy: true,
+        },
+        {
+          name: 'tandem-qwen-decode-0-1',
+          role: 'decode',
+          hosts: ['gpu-b', 'gpu-c'],
+          url: 'http://10.0.0.2:30000',
+          healthy: true,
+        },
+      ],
+      leftBehind: [],
+    });
+  });
+
+  it('of a cluster with a sick engine is degraded, and of one whose health could not be read is not', () => {
+    expect(statusView(record, '', { ...healthy, 'tandem-qwen-decode-0-1': false }).state).toBe('degraded');
+    expect(statusView(record, '', {}).state).toBe('serving');
+    expect(statusView(record, '', {}).engines.map((engine) => engine.healthy)).toEqual([null, null]);
+  });
+
+  it('says who runs what, and at which stage', () => {
+    const running = {
+      operation: 'deploy',
+      deployment: 2,
+      by: 'ada@ops',
+      since: stuck.startedAt,
+      workflowId: 'deploy/qwen/2',
+    } as const;
+    const view = statusView({ ...record, running, state: 'deploying' }, 'check-rdma', healthy);
+    expect(view.running).toEqual({ operation: 'deploy', deployment: 2, stage: 'check-rdma', by: 'ada@ops' });
+  });
+
+  it('reads well', () =>
+    expectGolden('status.txt', renderStatus(statusView(record, '', { ...healthy, 'tandem-qwen-decode-0-1': false }))));
+});
+
+describe('list and history', () => {
+  it('have the fields that scripts count on', () => {
+    expect(listView(record)).toEqual({
+      cluster: 'qwen',
+      state: 'serving',
+      deployment: 2,
+      model: 'Qwen/Qwen2.5-72B-Instruct',
+      prefill: 1,
+      decode: 1,
+      router: { url: 'http://10.0.0.9:30000' },
+    });
+    expect(listView({ ...record, serving: null, state: 'stopped' })).toMatchObject({
+      state: 'stopped',
+      model: '',
+      prefill: 0,
+      router: null,
+    });
+    expect(historyView(record).map(({ deployment }) => deployment)).toEqual([2, 1]); // Newest first.
+    expect(historyView(record)[0]).toMatchObject({
+      operation: 'deploy',
+      actor: 'ada@ops',
+      outcome: 'stuck',
+      failed: { step: 'check-rdma', host: 'gpu-a', code: 'CHECK_FAILED' },
+      leftBehind: [expect.any(String)],
+    });
+  });
+
+  it('read well', () =>
+    expectGolden('history.txt', `${renderList([listView(record)])}\n\n${renderHistory(historyView(record))}`));
+
+  it('of no clusters says how to make one', () => expect(renderList([])).toContain('tandem deploy FILE'));
+});
+
+describe('the end of an operation', () => {
+  it('that is stuck names the failure, what is left behind and the command that finishes the job', () => {
+    const text = renderConclusion(stuck, record, undefined);
+    for (const part of [
+      'stuck in 9 s',
+      'CHECK_FAILED at check-rdma on gpu-a',
+      '92.4 Gb/s measured',
+      'Check cable',
+      'left behind  lease-gpus: gpu-a',
+      'tandem destroy qwen',
+    ])
+      expect(text).toContain(part);
+  });
+
+  it('that succeeded says where it serves and what was measured', () => {
+    expect(renderConclusion(deployed, record, undefined)).toBe(
+      [
+        'deploy qwen deployment 1: succeeded in 2 min 5 s',
+        '  measured 200 requests: TTFT p50 41 ms, p99 94 ms; ITL p50 8.3 ms; 1235 tokens/s',
+        '  serving  Qwen/Qwen2.5-72B-Instruct at http://10.0.0.9:30000',
+      ].join('\n'),
+    );
+  });
+});
+
+describe('progress', () => {
+  const progress: OperationProgress = {
+    cluster: 'qwen',
+    operation: 'deploy',
+    deployment: 1,
+    actor: 'ada@ops',
+    outcome: 'running',
+    stage: 'start-decode',
+    steps: [{ name: 'start-decode', state: 'running', done: 1, of: 3, startedAt: '2026-11-24T10:00:00.000Z' }],
+    findings: [],
+    warnings: ['links are not measured'],
+    leftBehind: [],
+  };
+
+  it('is told once: what was shown is not shown again', () => {
+    expect(progressLines(undefined, progress)).toEqual([
+      '  warning        links are not measured',
+      '  start-decode   1/3',
+    ]);
+    expect(progressLines(progress, progress)).toEqual([]);
+  });
+
+  it('shows findings that did not pass, and not those that did', () => {
+    const finding = {
+      check: 'rdma-bandwidth',
+      host: 'gpu-a',
+      peer: 'gpu-b',
+      verdict: 'fail',
+      evidence: '92.4 Gb/s measured, rdma.minGbps is 180',
+    } as const;
+    const now = { ...progress, findings: [{ ...finding, verdict: 'pass' as const }, finding] };
+    expect(progressLines(progress, now)).toEqual([
+      '  fail           rdma-bandwidth gpu-a → gpu-b: 92.4 Gb/s measured, rdma.minGbps is 180',
+    ]);
+  });
+});
+
+describe('findings', () => {
+  it('give the worst verdict, and what did not pass with its remedy', () => {
+    const view = checkView([
+      { check: 'gpu-driver', host: 'a', verdict: 'pass', evidence: 'fine' },
+      { check: 'iommu', host: 'a', verdict: 'warn', evidence: 'iommu=pt is missing', remedy: 'Add it.' },
+    ]);
+    expect(view.verdict).toBe('warn');
+    expect(renderFindings(view)).toBe(
+      'warn  a  iommu: iommu=pt is missing\n        remedy: Add it.\nwarn: 1 of 2 findings passed',
+    );
+    expect(checkView([]).verdict).toBe('pass');
+  });
+});
+
+it.each([
+  ['2026-01-01T00:00:00Z', '2026-01-01T00:00:59Z', '59 s'],
+  ['2026-01-01T00:00:00Z', '2026-01-01T00:01:00Z', '1 min 0 s'],
+  ['2026-01-01T00:00:00Z', '2026-01-01T02:05:00Z', '2 h 5 min'],
+])('from %s to %s are %s', (from, to, text) => expect(duration(from, to)).toBe(text));
