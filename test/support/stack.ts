@@ -160,7 +160,7 @@ export async function startStack({ spec, scenario }: StackOptions): Promise<Stac
       TEMPORAL_ADDRESS: address,
       TEMPORAL_NAMESPACE: NAMESPACE,
     });
-    stopping.push(server.end);
+    stopping.push(() => server.end());
     await server.start();
     const simulation = await startSimulation({
       dir: join(home, 'sim'),
@@ -172,7 +172,10 @@ export async function startStack({ spec, scenario }: StackOptions): Promise<Stac
       },
       log: () => {},
     });
-    stopping.push(() => simulation.stop(), worker.end);
+    stopping.push(
+      () => simulation.stop(),
+      () => worker.end(),
+    );
     await worker.start();
     const client = await connectClient({
       connectionOptions: { address },
