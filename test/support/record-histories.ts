@@ -47,51 +47,54 @@ const settings = { connectionOptions: { address: env.address }, namespace: NAMES
 const client = await connectClient(settings, 'tester tandem');
 const workflows = await Worker.create({ ...common, taskQueue: WORKFLOW_QUEUE, workflowBundle: bundle });
 
-await workflows.runUntil(async () => {
-  await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER);
+try {
+  await workflows.runUntil(async () => {
+    await rm(FOLDER, { recursive: true, force: true });
+    await mkdir(FOLDER);
 
-  await recorded('grown', async ({ spec, site, run }) => {
-    const more = { ...spec, decode: { ...spec.decode, replicas: 2 } };
-    await save('deploy-succeeded', await run('deploy', spec));
-    await save('deploy-unchanged', await run('deploy', spec));
-    await save('deploy-scaled-up', await run('deploy', more));
-    await save('deploy-scaled-down', await run('deploy', spec));
-    site.fail({ activity: 'acceptRouted', when: 'after' });
-    await save('deploy-rolled-back-while-serving', await run('deploy', more));
-    site.heal();
-    await reads(spec);
-    await save('destroy-succeeded', await run('destroy'));
-    await saveEntity('cluster', spec.name);
+    await recorded('grown', async ({ spec, site, run }) => {
+      const more = { ...spec, decode: { ...spec.decode, replicas: 2 } };
+      await save('deploy-succeeded', await run('deploy', spec));
+      await save('deploy-unchanged', await run('deploy', spec));
+      await save('deploy-scaled-up', await run('deploy', more));
+      await save('deploy-scaled-down', await run('deploy', spec));
+      site.fail({ activity: 'acceptRouted', when: 'after' });
+      await save('deploy-rolled-back-while-serving', await run('deploy', more));
+      site.heal();
+      await reads(spec);
+      await save('destroy-succeeded', await run('destroy'));
+      await saveEntity('cluster', spec.name);
+    });
+    await recorded('failed', async ({ spec, site, run }) => {
+      site.fail({ activity: 'acceptPair', when: 'before' });
+      await save('deploy-rolled-back', await run('deploy', spec));
+      site.fail({ activity: 'stopRank', when: 'before' });
+      await save('deploy-stuck', await run('deploy', spec));
+      await save('destroy-stuck', await run('destroy'));
+    });
+    await recorded('cancelled', async ({ spec, site, run }) => {
+      let open = () => {};
+      site.gates.set('awaitEngine', new Promise((resolve) => (open = resolve)));
+      const running = run('deploy', spec);
+      await until(() => site.calls.some(({ activity }) => activity === 'awaitEngine'));
+      await client.cancel(spec.name, { actor: 'tester' });
+      open();
+      await save('deploy-cancelled', await running);
+      await saveEntity('cluster-cancelled', spec.name);
+    });
+    // Nobody serves this one's site.
+    await save('deploy-without-worker', await operate(specOf('nobody'), 'deploy'));
   });
-  await recorded('failed', async ({ spec, site, run }) => {
-    site.fail({ activity: 'acceptPair', when: 'before' });
-    await save('deploy-rolled-back', await run('deploy', spec));
-    site.fail({ activity: 'stopRank', when: 'before' });
-    await save('deploy-stuck', await run('deploy', spec));
-    await save('destroy-stuck', await run('destroy'));
-  });
-  await recorded('cancelled', async ({ spec, site, run }) => {
-    let open = () => {};
-    site.gates.set('awaitEngine', new Promise((resolve) => (open = resolve)));
-    const running = run('deploy', spec);
-    await until(() => site.calls.some(({ activity }) => activity === 'awaitEngine'));
-    await client.cancel(spec.name, { actor: 'tester' });
-    open();
-    await save('deploy-cancelled', await running);
-    await saveEntity('cluster-cancelled', spec.name);
-  });
-  // Nobody serves this one's site.
-  await save('deploy-without-worker', await operate(specOf('nobody'), 'deploy'));
-});
-await client.close();
-await env.teardown();
+} finally {
+  await client.close();
+  await env.teardown();
+}
 
 interface Recording {
   readonly spec: ClusterSpec;
   readonly site: ReturnType<typeof fakeSite>;
   /** Runs an operation to its end and returns the id of its workflow. */
-  run(operation: 'deploy' | 'destroy', spec?: ClusterSpec): Promise<string>;
+  readonly run: (operation: 'deploy' | 'destroy', spec?: ClusterSpec) => Promise<string>;
 }
 
 /** A cluster and a site of its own, served while `body` runs. */
