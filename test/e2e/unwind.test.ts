@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { createServer } from 'node:http';
 import { execa } from 'execa';
 import type { z } from 'zod';
 import type { Fault } from '../../src/sim/faults.ts';
@@ -132,20 +133,29 @@ describe.each(CASES.map((one, index) => ({ ...one, name: `f${index + 1}` })))(
   },
 );
 
-describe('a deploy whose engine dies before it is registered', () => {
-  it('fails at wire-router and leaves every host as it was', async () => {
+describe('a deploy of which an engine dies and another program takes its port before it is registered', () => {
+  it('fails at wire-router naming what answers there, and leaves every host as it was', async () => {
     before = await stack.picture();
     const admitted = await stack.begin({ ...base, name: 'f-wire' });
     await stack.seen(admitted, 'start-router', ({ stage }) => stage === 'start-router');
+    const { config } = stack.simulation.host('d1').docker.find('tandem-f-wire-decode-1-1');
+    const { hostname, port } = new URL(config.labels['tandem.url']!);
     await onHost('d1', 'docker kill tandem-f-wire-decode-1-1');
-    const entry = await stack.ended('f-wire', admitted);
-    expect(entry).toMatchObject({
-      outcome: 'rolled-back',
-      leftBehind: [],
-      failed: { step: 'wire-router', code: 'ROUTER_FAILED' },
+    const other = createServer((_request, response) =>
+      response.end(JSON.stringify({ disaggregation_mode: 'null', served_model_name: 'something-else' })),
+    );
+    await new Promise<void>((resolve, reject) => {
+      other.once('error', reject).listen(Number(port), hostname, resolve);
     });
+    try {
+      const failed = { step: 'wire-router', code: 'ENGINE_WRONG', host: 'd1' };
+      expect(await stack.ended('f-wire', admitted)).toMatchObject({ outcome: 'rolled-back', leftBehind: [], failed });
+    } finally {
+      other.closeAllConnections();
+      await new Promise((resolve) => other.close(resolve));
+    }
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 240_000);
+  }, 120_000);
 });
 
 describe('a deploy that is cancelled in the middle', () => {
