@@ -43,17 +43,18 @@ export const createRdmaActivities = (drivers: Pick<Drivers, 'host'>) => ({
       const outputs = await hostOf(name).runAll(commands, { parallel: true });
       own.forEach((test, index) => servers.set(test, outputs[index]!));
     });
-    const clients = tests.map((test) =>
-      measure(hostOf(test.source.host), clientOf(test, seconds), () => ends.aborted || servers.has(test), ends),
-    );
+    const answers = new Map<LinkTest, Output>();
+    const asking = [...new Set(tests.map(({ source }) => source.host))].map(async (name) => {
+      const own = tests.filter(({ source }) => source.host === name);
+      await measure(hostOf(name), own, { seconds, answers, isOver: (test) => ends.aborted || servers.has(test), ends });
+    });
     // The first error ends the rest at once, and all are waited for: whoever reads it may start the next round.
-    const work = [...serving, ...clients].map((one) =>
+    const work = [...serving, ...asking].map((one) =>
       one.catch((error: unknown) => (over.abort(error), Promise.reject(error))),
     );
     const failed = (await Promise.allSettled(work)).find(({ status }) => status === 'rejected');
     if (failed) throw over.signal.reason;
-    const outputs = await Promise.all(clients);
-    return tests.map((test, index) => judgeLink(test, bandwidthOf(outputs[index]!, servers.get(test)), waive));
+    return tests.map((test) => judgeLink(test, bandwidthOf(answers.get(test)!, servers.get(test)), waive));
   },
 });
 
@@ -72,17 +73,39 @@ const endOf = ({ device, gidIndex }: LinkTest['source']) => ({
   ...(gidIndex === undefined ? {} : { gidIndex }),
 });
 
-/** Runs a client, again while its server does not listen yet; the last output, refused or not, is the answer. */
-async function measure(host: Host, client: Command, isOver: () => boolean, ends: AbortSignal): Promise<Output> {
+interface Asking {
+  readonly seconds: number;
+  /** Where the last output of each client goes. */
+  readonly answers: Map<LinkTest, Output>;
+  readonly isOver: (test: LinkTest) => boolean;
+  readonly ends: AbortSignal;
+}
+
+/**
+ * Runs all clients of a host side by side in one round trip (a session for each would be hundreds of ssh processes in
+ * a large round), and those again whose server does not listen yet; the last output, refused or not, is the answer.
+ */
+async function measure(
+  host: Host,
+  tests: readonly LinkTest[],
+  { seconds, answers, isOver, ends }: Asking,
+): Promise<void> {
   const until = performance.now() + CONNECT_LIMIT_MS;
-  for (;;) {
-    const serverIsOver = isOver(); // Asked before the try: a server that ends during it may have served it.
-    const [output] = await host.runAll([client]); // A time-out is an output here, and an error of `run`.
-    const refused = output!.exitCode !== 0 && REFUSED.test(`${output!.stderr}\n${output!.stdout}`);
-    if (!refused || serverIsOver || performance.now() > until) return output!;
-    await pause(ends);
+  for (let waiting = tests; waiting.length > 0;) {
+    const over = new Set(waiting.filter(isOver)); // Asked before the try: a server that ends during it may have served it.
+    const outputs = await host.runAll(
+      waiting.map((test) => clientOf(test, seconds)),
+      { parallel: true },
+    );
+    waiting.forEach((test, index) => answers.set(test, outputs[index]!));
+    const late = performance.now() > until;
+    waiting = waiting.filter((test) => isRefused(answers.get(test)!) && !over.has(test) && !late);
+    if (waiting.length > 0) await pause(ends);
   }
 }
+
+const isRefused = ({ exitCode, stdout, stderr }: Output): boolean =>
+  exitCode !== 0 && REFUSED.test(`${stderr}\n${stdout}`);
 
 const pause = (ends: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
