@@ -134,12 +134,13 @@ describe.each(ways)('HTTP from the network of a host by $way', ({ forwarding, ad
 
 describe('HTTP straight from the Temporal worker', () => {
   it('tells a refused connection and a passed limit', async () => {
-    const { fetch, close } = createDrivers({ runtimeDir: join(folder, 'r') });
+    const direct = createDrivers({ runtimeDir: join(folder, 'r') });
+    const { fetch } = direct;
     expect(await (await fetch(`${base}/x`, { timeoutMs: 20_000 })).text()).toBe('GET /x ');
     await expect(fetch('http://127.81.5.9:30999/', { timeoutMs: 20_000 })).rejects.toMatchObject({
       code: 'ECONNREFUSED',
     });
     await expect(fetch(`${base}/hang`, { timeoutMs: 200 })).rejects.toMatchObject({ code: 'ETIMEDOUT' });
-    await close();
+    await direct.close();
   });
 });

@@ -55,10 +55,14 @@ describe('named jobs', () => {
 
   it('start once when many drivers start them at the same time', async () => {
     const others = Array.from({ length: 4 }, () => createDrivers({ runtimeDir: join(folder, 'r') }));
-    const spec = unit('raced', 'echo started; exec sleep 600');
-    const states = await Promise.all(others.map((one) => one.host(server.ref).runtime('process').start(spec)));
-    expect(new Set(states.map(({ pid }) => pid)).size).toBe(1);
-    expect(await jobs.logs('raced', { tailLines: 10 })).toBe('started\n');
+    for (const name of ['raced-0', 'raced-1', 'raced-2', 'raced-3']) {
+      const spec = unit(name, 'echo started; exec sleep 600');
+      const starts = [...others, ...others, ...others].map((one) =>
+        one.host(server.ref).runtime('process').start(spec),
+      );
+      expect(new Set((await Promise.all(starts)).map(({ pid }) => pid)).size).toBe(1);
+      expect(await jobs.logs(name, { tailLines: 10 })).toBe('started\n');
+    }
     await Promise.all(others.map((one) => one.close()));
   });
 
@@ -94,7 +98,7 @@ describe('named jobs', () => {
     await jobs.stop('stopped', { timeoutSeconds: 5 });
     expect([pid!, child].filter(alive)).toEqual([]);
     expect(await state('stopped')).toMatchObject({ running: false, exitCode: 143 });
-    await Promise.all([jobs.restart('stopped'), jobs.restart('stopped'), jobs.restart('stopped')]);
+    await Promise.all(Array.from({ length: 8 }, () => jobs.restart('stopped')));
     expect(await state('stopped')).toMatchObject({ running: true });
     await until('the restart', () => textOf(path('stopped', 'stdout')).split('\n').length > 2);
     expect(textOf(path('stopped', 'stdout')).trim().split('\n')).toHaveLength(2); // Two starts in all.

@@ -12,12 +12,12 @@ export interface TestServer {
   readonly ref: HostRef;
   readonly home: string;
   /** Connections made so far. */
-  connections(): number;
+  readonly connections: () => number;
   /** The most sessions that were open at once. */
-  sessionsAtOnce(): number;
+  readonly sessionsAtOnce: () => number;
   /** Cuts every connection, as a broken network does. Commands on the host live on. */
-  cut(): void;
-  close(): Promise<void>;
+  readonly cut: () => void;
+  readonly close: () => Promise<void>;
 }
 
 export interface TestServerOptions {
@@ -85,7 +85,7 @@ export async function startTestServer({
   const serveSessions = (connection: Connection) => {
     let open = 0;
     connection.on('session', (accept, reject) => {
-      if (open >= maxSessions) return void reject();
+      if (open >= maxSessions) return reject();
       open += 1;
       most = Math.max(most, open);
       const session = accept();

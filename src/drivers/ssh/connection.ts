@@ -44,7 +44,7 @@ export class Connection {
   #connecting: Promise<Master> | undefined;
   #masters = 0;
   #become: Become;
-  /** Frames whose connection was lost: by nonce, when they are over at the latest. */
+  /** Frames whose connection was lost: by id, when they are over at the latest. */
   readonly #lost = new Map<string, number>();
   #settling: Promise<void> | undefined;
   #uses = 0;
@@ -159,7 +159,7 @@ export class Connection {
         signal,
       });
       if (end.kind === 'lost') {
-        this.#lost.set(end.nonce, end.overAtMs);
+        this.#lost.set(end.id, end.overAtMs);
         if (signal?.aborted) throw reason(signal);
         throw end.error;
       }
@@ -184,19 +184,19 @@ export class Connection {
 
   /** Before a host is touched again after a lost connection, what ran over that one is ended or its limit is over. */
   async #settle(): Promise<void> {
-    for (const [nonce, overAtMs] of this.#lost) if (overAtMs < Date.now()) this.#lost.delete(nonce);
+    for (const [id, overAtMs] of this.#lost) if (overAtMs < Date.now()) this.#lost.delete(id);
     if (this.#lost.size === 0) return;
     this.#settling ??= this.#endLost().finally(() => (this.#settling = undefined));
     await this.#settling;
   }
 
   async #endLost(): Promise<void> {
-    const nonces = [...this.#lost.keys()];
-    const [output] = await this.#queued([{ argv: endLost(nonces), timeoutMs: 30_000 }], {});
+    const ids = [...this.#lost.keys()];
+    const [output] = await this.#queued([{ argv: endLost(ids), timeoutMs: 30_000 }], {});
     if (output?.exitCode !== 0) {
       throw unreachable(this.ref, output?.stderr ?? '', 'still runs a command whose connection was lost');
     }
-    for (const nonce of nonces) this.#lost.delete(nonce);
+    for (const id of ids) this.#lost.delete(id);
   }
 }
 

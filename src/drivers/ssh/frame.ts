@@ -9,6 +9,8 @@ const LINE_LENGTH = 65_536;
 export interface FrameOptions {
   /** 32 hexadecimal digits that no output can hold by chance. */
   readonly nonce: string;
+  /** Name of the frame on the host; another than the nonce, since commands may well list folders. */
+  readonly id: string;
   readonly parallel: boolean;
   /** For sudo, which reads it as the first line. */
   readonly password?: string | undefined;
@@ -18,9 +20,9 @@ export interface FrameOptions {
  * What goes to the remote command line's stdin: password, magic line, the program in base64, the commands' input.
  * Errors: SPEC_INVALID for a value that no program can be given.
  */
-export function frame(commands: readonly Command[], { nonce, parallel, password }: FrameOptions): string {
-  const lines = [MAGIC_LINE, base64(program(commands, nonce, parallel))];
-  if (password !== undefined) lines.unshift(password);
+export function frame(commands: readonly Command[], options: FrameOptions): string {
+  const lines = [MAGIC_LINE, base64(program(commands, options))];
+  if (options.password !== undefined) lines.unshift(options.password);
   const input = inputs(commands);
   if (input.length > 0) {
     const text = input.toString('base64');
@@ -33,10 +35,10 @@ export function frame(commands: readonly Command[], { nonce, parallel, password 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 const inputs = (commands: readonly Command[]) => Buffer.concat(commands.map(({ stdin }) => Buffer.from(stdin ?? '')));
 
-function program(commands: readonly Command[], nonce: string, parallel: boolean): string {
+function program(commands: readonly Command[], { nonce, id, parallel }: FrameOptions): string {
   const indices = commands.map((_, index) => index).join(' ');
   return [
-    `tandem_n=${nonce}`,
+    `tandem_n=${nonce} tandem_id=${id}`,
     RUNNER,
     cutInputs(commands),
     ...commands.map(definition),

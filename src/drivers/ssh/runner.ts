@@ -7,7 +7,7 @@
  * stdin: nothing more comes there, so the end of it means that the client is gone, and then, or when the limit has
  * passed, the group gets TERM, and KILL 5 s later. What the command leaves in its group when it ends is ended too.
  *
- * The folder tandem-<nonce> holds the input (tmpfs where there is one: it may hold secrets), and per command the
+ * The folder tandem-<id> holds the input (tmpfs where there is one: it may hold secrets), and per command the
  * process group with its start time, by which a later frame can end what a lost connection left behind.
  *
  * stdout and stderr carry "<nonce> S <index>" where a command's output begins and "<nonce> E <index> …" where it ends
@@ -24,7 +24,7 @@ tandem_refuse() {
 }
 tandem_d=
 for tandem_t in /dev/shm "$TMPDIR" /tmp "$HOME"; do
-  [ -n "$tandem_t" ] && (umask 077; mkdir "$tandem_t/tandem-$tandem_n") && tandem_d=$tandem_t/tandem-$tandem_n && break
+  [ -n "$tandem_t" ] && (umask 077; mkdir "$tandem_t/tandem-$tandem_id") && tandem_d=$tandem_t/tandem-$tandem_id && break
 done
 [ -n "$tandem_d" ] || tandem_refuse "no folder could be made in /dev/shm, /tmp or the home"
 tandem_setsid=$(command -v setsid) && command -v timeout >"$tandem_d/has" ||
@@ -116,10 +116,10 @@ tandem_close() {
 `;
 
 /**
- * Arguments of a command that ends what frames of these nonces left on the host after their connection was lost: a
+ * Arguments of a command that ends what frames of these ids left on the host after their connection was lost: a
  * constant program. It exits 1 while something of them lives.
  */
-export const endLost = (nonces: readonly string[]): readonly string[] => ['sh', '-c', END_LOST, 'sh', ...nonces];
+export const endLost = (ids: readonly string[]): readonly string[] => ['sh', '-c', END_LOST, 'sh', ...ids];
 
 const END_LOST = String.raw`
 # A process group is another's when its first process began at another time.
@@ -132,8 +132,8 @@ ours() {
   [ "$1" = "$began" ]
 }
 code=0
-for nonce; do
-  for folder in "/dev/shm/tandem-$nonce" "$TMPDIR/tandem-$nonce" "/tmp/tandem-$nonce" "$HOME/tandem-$nonce"; do
+for id; do
+  for folder in "/dev/shm/tandem-$id" "$TMPDIR/tandem-$id" "/tmp/tandem-$id" "$HOME/tandem-$id"; do
     [ -d "$folder" ] || continue
     : >"$folder/gone"
     for file in "$folder"/p.*; do

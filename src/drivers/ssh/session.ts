@@ -31,7 +31,7 @@ export interface SessionOptions {
 export type SessionEnd =
   | { readonly kind: 'answered'; readonly outputs: Output[] }
   | { readonly kind: 'no-master' | 'no-session' | 'sudo-asks' }
-  | { readonly kind: 'lost'; readonly nonce: string; readonly overAtMs: number; readonly error: DeployError };
+  | { readonly kind: 'lost'; readonly id: string; readonly overAtMs: number; readonly error: DeployError };
 
 /**
  * Runs one frame over a master. After an abort it resolves when the remote work is over, or as `lost`.
@@ -44,7 +44,8 @@ export async function runFrame(
 ): Promise<SessionEnd> {
   const { ref, become, password, parallel, signal } = options;
   const nonce = randomBytes(16).toString('hex');
-  const text = frame(commands, { nonce, parallel, password: become === 'sudoPassword' ? password : undefined });
+  const id = randomBytes(8).toString('hex');
+  const text = frame(commands, { nonce, id, parallel, password: become === 'sudoPassword' ? password : undefined });
   const answer = new Answer(nonce, commands.length, options.outputLimitBytes);
   const limits = commands.map(({ timeoutMs }) => timeoutMs);
   // In order each may need its ending; the watcher of the host counts from the moment that the input is there.
@@ -101,7 +102,7 @@ export async function runFrame(
     }
   }
   const error = unreachable(ref, evidence || 'no answer came', 'lost the connection while a command ran');
-  return { kind: 'lost', nonce, overAtMs, error };
+  return { kind: 'lost', id, overAtMs, error };
 }
 
 const cannotRun = (ref: HostRef, why: string, evidence: string) =>
