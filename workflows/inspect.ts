@@ -164,7 +164,7 @@ export async function logs({
         await act({ summary: `logs of ${ref.name}` }).unitLogs({ ref, units: here, tailLines, secrets }),
       );
   });
-  return Object.fromEntries(Object.entries(found).sort());
+  return Object.fromEntries(Object.entries(found).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** A person waits for the answer: an unreachable host is said soon. */

@@ -41,7 +41,7 @@ export interface Operation {
    */
   forward(steps: readonly Step[], options: { readonly cancellable: boolean }): Promise<void>;
   /** Runs `task` for each item of the running step, bounded, counted in the progress; waits for all before it fails. */
-  each<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void>;
+  readonly each: <T>(items: readonly T[], task: (item: T) => Promise<void>) => Promise<void>;
   findings(findings: readonly Finding[]): void;
   warnings(texts: readonly string[]): void;
   /** Names what could not be dealt with on a host; the operation then ends stuck. */

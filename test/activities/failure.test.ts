@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { ApplicationFailure } from '@temporalio/common';
+import type { ApplicationFailure } from '@temporalio/common';
 import { failureOf, forTemporal } from '../../activities/failure.ts';
 import { DeployError } from '../../src/errors.ts';
 

@@ -140,10 +140,20 @@ export function fakeSite(spec: ClusterSpec) {
     },
     async awaitRouter() {},
     async wireEngine({ engine, kvGeneration }) {
-      routed.set(engine.url, { url: engine.url, role: engine.role as Entry['role'], pairingKey: kvGeneration, ready: true });
+      routed.set(engine.url, {
+        url: engine.url,
+        role: engine.role as Entry['role'],
+        pairingKey: kvGeneration,
+        ready: true,
+      });
     },
     async rewireEngine({ engine, kvGeneration }) {
-      routed.set(engine.url, { url: engine.url, role: engine.role as Entry['role'], pairingKey: kvGeneration, ready: true });
+      routed.set(engine.url, {
+        url: engine.url,
+        role: engine.role as Entry['role'],
+        pairingKey: kvGeneration,
+        ready: true,
+      });
     },
     async unwireEngine({ engine }) {
       routed.delete(engine.url);

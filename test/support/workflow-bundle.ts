@@ -11,7 +11,10 @@ const quiet = { log() {}, trace() {}, debug() {}, info() {}, warn: console.warn,
 /** The bundle of workflow code, made anew when a source is newer: two seconds that every suite would pay. */
 export async function workflowBundle(): Promise<{ code: string }> {
   const newest = Math.max(...['workflows', 'src'].flatMap((room) => sourcesIn(join(root, room))));
-  const made = await stat(file).then(({ mtimeMs }) => mtimeMs, () => 0);
+  const made = await stat(file).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
   if (made < newest) {
     const { code } = await bundleWorkflowCode({ workflowsPath: join(root, 'workflows', 'index.ts'), logger: quiet });
     await mkdir(join(file, '..'), { recursive: true });
