@@ -31,6 +31,11 @@ export interface Master {
   readonly alive: boolean;
   /** Told of every line that the connection says about itself. */
   onLine(listener: (line: string) => void): () => void;
+  /**
+   * Makes it look around. When one of its clients is killed, it is seen to tell the host only at its next turn, which
+   * may be as far away as the next keep-alive.
+   */
+  wake(): Promise<void>;
   /** Ends it, and what goes over it. */
   end(): Promise<void>;
 }
@@ -80,10 +85,11 @@ export async function startMaster(ref: HostRef, files: MasterFiles, connectTimeo
   const connected = await Promise.race([ready, exit]);
   clearTimeout(late);
   if (!connected) throw connectFailure(ref, said);
+  const through = ['-F', files.config, '-S', files.socket, '-o', 'ControlMaster=no', '-o', `ProxyCommand=${NO_WAY}`];
   return {
     socket: files.socket,
     // ssh connects by itself when the master is gone; its ProxyCommand then fails instead, and says so.
-    through: ['-F', files.config, '-S', files.socket, '-o', 'ControlMaster=no', '-o', `ProxyCommand=${NO_WAY}`],
+    through,
     target,
     get alive() {
       return alive;
@@ -91,6 +97,10 @@ export async function startMaster(ref: HostRef, files: MasterFiles, connectTimeo
     onLine(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
+    },
+    async wake() {
+      if (!alive) return;
+      await execa('ssh', [...through, '-O', 'check', '--', target], { env: SSH_ENV, reject: false, timeout: 5_000 });
     },
     end,
   };

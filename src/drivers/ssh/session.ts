@@ -77,7 +77,11 @@ export async function runFrame(
   subprocess.stdin.write(text);
   if (signal?.aborted) abort();
   const read = Promise.allSettled([finished(subprocess.stdout), finished(subprocess.stderr)]);
-  const { exitCode } = await subprocess;
+  // Not the end of its streams: the master has those too, and holds them open until the host has closed the session.
+  const exited = new Promise<number | undefined>((resolve) =>
+    subprocess.once('exit', (code) => resolve(code ?? undefined)),
+  );
+  const exitCode = await Promise.race([exited, subprocess.then((result) => result.exitCode)]);
   // What was printed may still be in the pipes; a master that hangs may hold them open.
   await Promise.race([read, delay(LINGER_MS, undefined, { ref: false })]);
   lapse.clear();
@@ -101,6 +105,7 @@ export async function runFrame(
       if (!signal?.aborted) throw cannotRun(ref, `the login shell ended with exit code ${exitCode}`, evidence);
     }
   }
+  await master.wake();
   const error = unreachable(ref, evidence || 'no answer came', 'lost the connection while a command ran');
   return { kind: 'lost', id, overAtMs, error };
 }
