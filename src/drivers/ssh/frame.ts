@@ -59,7 +59,7 @@ function cutInputs(commands: readonly Command[]): string {
     if (length > 0) lines.push(`tandem_input ${index} ${offset} ${length}`);
     offset += length;
   }
-  return offset > 0 ? [`tandem_inputs ${offset}`, ...lines].join('\n') : '';
+  return offset > 0 ? [`tandem_inputs ${offset}`, ...lines, 'rm -f "$tandem_d/in"'].join('\n') : '';
 }
 
 function definition({ argv, env = {} }: Command, index: number): string {

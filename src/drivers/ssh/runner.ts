@@ -85,7 +85,13 @@ tandem_one() {
   tandem_in=$tandem_d/i.$1
   [ -e "$tandem_in" ] || tandem_in=/dev/null
   tandem_watch "$1" "$2" >/dev/null 4>&- & tandem_w=$!
-  ( trap - HUP PIPE; tandem_note "$1"; PATH=$tandem_path; "tandem_command_$1" ) <"$tandem_in" 3<&- 2>&4 4>&-
+  (
+    [ "$tandem_in" = /dev/null ] || rm -f "$tandem_in" # It is open, and may hold secrets.
+    trap - HUP PIPE
+    tandem_note "$1"
+    PATH=$tandem_path
+    "tandem_command_$1"
+  ) <"$tandem_in" 3<&- 2>&4 4>&-
   tandem_x=$?
   kill $tandem_w
   wait $tandem_w
