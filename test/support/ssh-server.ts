@@ -37,7 +37,13 @@ export interface TestServerOptions {
 }
 
 const USER = 'ops';
-const keys = () => ssh2.utils.generateKeyPairSync('ed25519');
+/** A key pair that can be read: ssh2 makes an unreadable private key a few times in a thousand. */
+export function keys(): ReturnType<typeof ssh2.utils.generateKeyPairSync> {
+  for (;;) {
+    const made = ssh2.utils.generateKeyPairSync('ed25519');
+    if (!(ssh2.utils.parseKey(made.private) instanceof Error)) return made;
+  }
+}
 
 export async function startTestServer({
   address,
