@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 import { Context } from '@temporalio/activity';
 
 /** The Temporal context of the running activity; undefined where an activity is called directly, as tests do. */
@@ -13,7 +15,11 @@ function current(): Context | undefined {
 const news = new WeakMap<Context, unknown>();
 
 /** Aborts when the activity is cancelled, times out or its Temporal worker stops. */
-export const signal = (): AbortSignal => current()?.cancellationSignal ?? new AbortController().signal;
+export function signal(): AbortSignal {
+  const own = current()?.cancellationSignal ?? new AbortController().signal;
+  setMaxListeners(0, own); // Every command that the activity has under way listens.
+  return own;
+}
 
 /** Tells Temporal that the activity is alive, and `details` to whoever looks at it in the UI. */
 export function heartbeat(details?: unknown): void {

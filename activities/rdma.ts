@@ -1,3 +1,6 @@
+import { setMaxListeners } from 'node:events';
+import { setTimeout as pause } from 'node:timers/promises';
+
 import type { Finding } from '../src/checks/check.ts';
 import { judgeLink } from '../src/checks/rdma-bandwidth.ts';
 import type { Command, Drivers, Host, Output } from '../src/drivers/types.ts';
@@ -34,6 +37,7 @@ export const createRdmaActivities = (drivers: Pick<Drivers, 'host'>) => ({
   async measureRound({ round: { tests }, refs, seconds, waive }: MeasureRound): Promise<Finding[]> {
     const over = new AbortController();
     const ends = AbortSignal.any([signal(), over.signal]);
+    setMaxListeners(0, ends); // Every host of the round listens.
     const hosts = new Map(refs.map((ref) => [ref.name, drivers.host(ref, ends)]));
     const hostOf = (name: string): Host => hosts.get(name)!;
     const servers = new Map<LinkTest, Output>();
@@ -100,23 +104,12 @@ async function measure(
     waiting.forEach((test, index) => answers.set(test, outputs[index]!));
     const late = performance.now() > until;
     waiting = waiting.filter((test) => isRefused(answers.get(test)!) && !over.has(test) && !late);
-    if (waiting.length > 0) await pause(ends);
+    if (waiting.length > 0) await pause(RETRY_EVERY_MS, undefined, { signal: ends }).catch(() => undefined);
   }
 }
 
 const isRefused = ({ exitCode, stdout, stderr }: Output): boolean =>
   exitCode !== 0 && REFUSED.test(`${stderr}\n${stdout}`);
-
-const pause = (ends: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(done, RETRY_EVERY_MS);
-    ends.addEventListener('abort', done, { once: true });
-    function done(): void {
-      clearTimeout(timer);
-      ends.removeEventListener('abort', done);
-      resolve();
-    }
-  });
 
 /** What the client measured; where it has nothing, its reason and that of its server, which often is the real one. */
 function bandwidthOf(client: Output, server: Output | undefined): Reading<LinkBandwidth> {
