@@ -1,5 +1,6 @@
-import { defineQuery, defineUpdate } from '@temporalio/workflow';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { Finding } from '../src/checks/check.ts';
+import type { Difference } from '../src/facts/host-picture.ts';
 import type { HostRef } from '../src/plan/types.ts';
 import type { StepState } from '../src/saga/saga.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
@@ -37,6 +38,10 @@ export interface OperationRequest {
   readonly memo?: Readonly<Record<string, string>>;
   /** destroy: also remove weights that no lease on the host uses. */
   readonly purge?: boolean;
+  /** Asks a running operation to yield instead of being refused; this one follows it. */
+  readonly takeOver?: boolean;
+  /** Hosts that are gone for ever, by name: what they hold is named and given up. */
+  readonly abandon?: readonly string[];
 }
 
 export interface Admitted {
@@ -49,6 +54,43 @@ export const operate = defineUpdate<Admitted, [OperationRequest]>('operate');
 
 /** Asks the running operation to end: it unwinds what it did. Refused when none runs. */
 export const cancelOperation = defineUpdate<Admitted, [{ readonly actor: string; readonly reason?: string }]>('cancel');
+
+/** Asks a running operation to start nothing more and to end superseded, without undoing what it did. */
+export const yieldOperation = defineSignal<[Yielding]>('yield');
+
+/** For whom an operation ends. */
+export interface Yielding {
+  readonly deployment: number;
+  readonly actor: string;
+}
+
+/**
+ * Gives the entity the record that `adoption` read from the hosts: its installation, its last number and what serves.
+ * Refused: OPERATION_RUNNING, OPERATION_LATE, CHANGE_REFUSED where the entity has a serving cluster of its own.
+ */
+export const adoptCluster = defineUpdate<Admitted, [AdoptRequest]>('adopt');
+
+export interface AdoptRequest extends Adoption {
+  readonly spec: ClusterSpec;
+  readonly specDigest: string;
+  readonly actor: string;
+  readonly reason?: string;
+  /** ISO 8601. */
+  readonly notAfter: string;
+}
+
+/** What hosts show of a cluster whose record was lost. */
+export interface Adoption {
+  /** Whose labels the units carry; the entity goes on under this name, since labels never change. */
+  readonly installation: string;
+  /** The highest deployment number on any unit or lease. */
+  readonly lastDeployment: number;
+  /** Null where only leases or ended units are left. */
+  readonly serving: Serving | null;
+}
+
+/** Ends the entity of a destroyed cluster, and its record with it. Refused: OPERATION_RUNNING, CHANGE_REFUSED while engines are left. */
+export const forgetCluster = defineUpdate<void, [{ readonly actor: string }]>('forget');
 
 export const clusterRecord = defineQuery<ClusterRecord>('record');
 export const operationProgress = defineQuery<OperationProgress>('progress');
@@ -75,6 +117,10 @@ export interface DeploymentRecord {
   readonly workflowId: string;
   readonly failed?: Failed;
   readonly leftBehind: readonly string[];
+  /** How the hosts differ from before, or from nothing after a destroy; named in `leftBehind` too. */
+  readonly difference?: readonly Difference[];
+  /** Images and complete weights that stay on the hosts as a cache. */
+  readonly kept?: readonly string[];
   readonly measured?: Measured;
 }
 
@@ -136,8 +182,12 @@ export interface ClusterRecord {
   readonly serving: Serving | null;
   /** Oldest first. */
   readonly deployments: readonly DeploymentRecord[];
-  /** Distinct spec bodies by digest; the oldest are dropped beyond 1 MiB. */
+  /** Distinct spec bodies by digest; the oldest are dropped when the record passes its budget. */
   readonly specs: Readonly<Record<string, ClusterSpec>>;
+  /** Digests of bodies that were dropped: no rollback goes there. */
+  readonly droppedSpecs: readonly string[];
+  /** The highest number given to a deployment, here or by a lost record. */
+  readonly lastDeployment: number;
 }
 
 /** What the child workflow of an operation is given. */
@@ -151,11 +201,15 @@ export interface OperationInput {
   readonly specDigest: string;
   readonly serving: Serving | null;
   readonly purge: boolean;
+  /** Hosts that are gone for ever, by name. */
+  readonly abandon: readonly string[];
+  /** False where the entity has no record: a destroy then takes what the hosts show of the one installation there. */
+  readonly recorded: boolean;
 }
 
 /** How an operation that did not fail ended. */
 export interface OperationResult {
-  readonly outcome: Extract<Outcome, 'succeeded' | 'unchanged'>;
+  readonly outcome: Extract<Outcome, 'succeeded' | 'unchanged' | 'superseded'>;
   readonly serving: Serving | null;
   readonly measured?: Measured;
 }
