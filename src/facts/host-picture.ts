@@ -6,6 +6,8 @@ export type Thing = (typeof THINGS)[number];
 /** Whose things a picture shows, and where they can be. */
 export interface PictureScope {
   readonly cluster: string;
+  /** What carries the label (or lease) of another installation is left out, with its folders: strangers are named elsewhere. */
+  readonly installation: string;
   /** Whether containers may be there; Docker is asked only then. */
   readonly docker: boolean;
   /** Ports that the cluster's engines and router listen on at this host. */
