@@ -1,5 +1,6 @@
 import type { Drivers } from '../src/drivers/types.ts';
 import { openWeights } from '../src/drivers/weights/stage.ts';
+import type { Weights } from '../src/drivers/weights/types.ts';
 import { createAcceptanceActivities } from './acceptance.ts';
 import { createConfirmActivities } from './confirm.ts';
 import { createEngineActivities } from './engines.ts';
@@ -14,8 +15,22 @@ import { createRocmActivities } from './rocm.ts';
 import { createRouterActivities } from './router.ts';
 import { createWeightsActivities } from './weights.ts';
 
-/** Every activity of a site, fit for Temporal. `redact` removes secrets from any text that leaves this machine. */
-export const createActivities = (drivers: Drivers, redact: (text: string) => string) =>
+/** How often an activity looks again at what it waits for; each has its own default. */
+export interface Pace {
+  /** First pause between two looks, in milliseconds. */
+  readonly pollMs?: number;
+}
+
+/**
+ * Every activity of a site, fit for Temporal. `redact` removes secrets from any text that leaves this machine; tests
+ * put other `weights` behind it, and look again sooner.
+ */
+export const createActivities = (
+  drivers: Drivers,
+  redact: (text: string) => string,
+  weights: Weights = openWeights(),
+  pace: Pace = {},
+) =>
   forTemporal(
     {
       ...createHostActivities(drivers),
@@ -23,9 +38,9 @@ export const createActivities = (drivers: Drivers, redact: (text: string) => str
       ...createRocmActivities(drivers),
       ...createRdmaActivities(drivers),
       ...createImageActivities(drivers),
-      ...createWeightsActivities(drivers, openWeights()),
-      ...createEngineActivities(drivers),
-      ...createRouterActivities(drivers),
+      ...createWeightsActivities(drivers, weights),
+      ...createEngineActivities(drivers, pace),
+      ...createRouterActivities(drivers, pace),
       ...createAcceptanceActivities(drivers),
       ...createConfirmActivities(drivers),
       ...createInspectActivities(drivers),
