@@ -1,6 +1,6 @@
 import { CancelledFailure } from '@temporalio/activity';
 import type { Drivers } from '../src/drivers/types.ts';
-import type { CopyOwner, Dropped, SourceAccess, Staged, Weights } from '../src/drivers/weights/types.ts';
+import type { AnyCopyOwner, CopyOwner, Dropped, SourceAccess, Staged, Weights } from '../src/drivers/weights/types.ts';
 import type { HostRef, StagingPlan } from '../src/plan/types.ts';
 import type { SecretRef } from '../src/spec/schema.ts';
 import { heartbeat, signal } from './context.ts';
@@ -42,16 +42,12 @@ export const createWeightsActivities = (drivers: Drivers, weights: Weights) => {
       }
     },
 
-    /** Undoes `stageWeights`: ends this deployment's copy and removes its partial files. Complete weights stay, and are named. */
-    async dropPartial({
-      ref,
-      staging,
-      cluster,
-      installation,
-      deployment,
-    }: Omit<StageWeights, 'model'>): Promise<Dropped> {
-      if (!staging.copy) return {};
-      return weights.drop(drivers.host(ref, signal()), staging.path, { cluster, installation, deployment });
+    /**
+     * Undoes `stageWeights`: ends this deployment's copy and removes its partial files; without a number, those of every
+     * deployment of the cluster. Complete weights stay, and are named.
+     */
+    async dropPartial({ ref, path, ...owner }: AnyCopyOwner & { ref: HostRef; path: string }): Promise<Dropped> {
+      return weights.drop(drivers.host(ref, signal()), path, owner);
     },
 
     /** The source with its revision resolved to a commit, once for all hosts. Errors: SOURCE_UNREACHABLE, SOURCE_REFUSED. */

@@ -1,14 +1,14 @@
 import { hostRef } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
 import { isNoop } from '../src/plan/noop.ts';
-import type { Step } from '../src/saga/saga.ts';
 import type { Measured, OperationInput, OperationResult } from './messages.ts';
 import { observe } from './observe.ts';
-import { conduct } from './operation.ts';
+import { conduct, type OperationStep } from './operation.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
 import { accept, confirm } from './steps/accept.ts';
 import { isWired, leavingUnits, listedBefore, refsOf, servingOf, unitAt, type DeployContext } from './steps/context.ts';
 import { launch } from './steps/engines.ts';
+import { compare, pictures } from './steps/picture.ts';
 import { checkHosts, checkLinks, fetchAndStage, leaseGpus } from './steps/prepare.ts';
 import { replaceRouter, retire, startRouter, wireEngines } from './steps/router.ts';
 
@@ -37,8 +37,9 @@ export async function deploy(input: OperationInput): Promise<OperationResult> {
 
     const measured: { value?: Measured } = {};
     const context: DeployContext = { input, plan, inventory, listed, act, operation, measured, ref: refsOf(plan) };
-    await operation.saga(deploySteps(context));
-    await operation.forward(tidySteps(context), { cancellable: false });
+    const before = await operation.step('picture', () => pictures(context));
+    await operation.saga(deploySteps(context), () => compare(context, before));
+    await operation.forward(tidySteps(context), { stoppable: false });
     return {
       outcome: 'succeeded',
       serving: servingOf(plan, specDigest),
@@ -48,7 +49,7 @@ export async function deploy(input: OperationInput): Promise<OperationResult> {
 }
 
 /** The step table of a deploy. An undo touches only what this deployment's number created, and restores what it removed. */
-function deploySteps(context: DeployContext): readonly Step[] {
+function deploySteps(context: DeployContext): readonly OperationStep[] {
   const { plan } = context;
   const early = plan.removals.filter(({ first }) => first);
   const late = plan.removals.filter(({ first }) => !first);
@@ -70,7 +71,7 @@ function deploySteps(context: DeployContext): readonly Step[] {
 }
 
 /** What cannot be undone comes last and outside of the saga: what serves must not fall for what is only left over. */
-function tidySteps(context: DeployContext): readonly Step[] {
+function tidySteps(context: DeployContext): readonly OperationStep[] {
   const { plan, input, act, operation, ref } = context;
   const leaving = leavingUnits(context);
   return [

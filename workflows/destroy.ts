@@ -1,6 +1,5 @@
-import { ApplicationFailure } from '@temporalio/workflow';
 import { hostRef } from '../src/plan/host-ref.ts';
-import { modelPlan } from '../src/plan/model.ts';
+import { modelPlan, usedInPlace } from '../src/plan/model.ts';
 import type { HostRef, RemovalPlan } from '../src/plan/types.ts';
 import type { Step } from '../src/saga/saga.ts';
 import type { OperationInput, OperationResult } from './messages.ts';
@@ -8,25 +7,37 @@ import { observeReachable } from './observe.ts';
 import { conduct, type Operation } from './operation.ts';
 import { activitiesAt, presenceAt, type Act } from './proxies.ts';
 import { minutesOf } from './steps/context.ts';
+import { removeUnit } from './steps/engines.ts';
+import { nothingLeft } from './steps/picture.ts';
 
 /**
  * Takes a cluster down. It has no undo: it goes on past a failure, ends stuck naming what is left, and run again it
- * finishes; cancelled, it stops between steps. Complete weights and images stay on the hosts as a cache.
+ * finishes; cancelled or taken over, it stops between steps. Complete weights and images stay on the hosts as a cache.
  */
 export async function destroy(input: OperationInput): Promise<OperationResult> {
   return conduct(input, async (operation) => {
-    const { spec, cluster, installation } = input;
+    const { spec, cluster } = input;
     const act = activitiesAt(spec);
     await operation.step('reach-worker', () => presenceAt(spec.site).present());
-    const plan = await operation.step('observe', () => whatIsThere(input, act, operation, operation.left));
+    const lost = new Set<string>();
+    const plan = await operation.step('observe', () =>
+      whatIsThere(input, act, operation, (host, error) => {
+        lost.add(host);
+        operation.left(host, error);
+      }),
+    );
+    const { installation } = plan;
     operation.warnings(plan.strangers.map((stranger) => `left alone, not of this installation: ${stranger}`));
-    const hosts = new Map(plan.hosts.map((ref) => [ref.name, ref]));
+    const refs = hostsOf(input).filter(({ name }) => !lost.has(name));
+    const hosts = new Map(refs.map((ref) => [ref.name, ref]));
     const ofKind = (wanted: RemovalPlan['kind']) => plan.removals.filter(({ kind }) => kind === wanted);
+    const at: Destruction = { input: { ...input, installation }, act, operation, plan, hosts };
     await operation.forward(
       [
-        unwireExternal(input, act, operation, plan, hosts),
-        remove(input, act, operation, 'stop-router', ofKind('router'), hosts),
-        remove(input, act, operation, 'stop-engines', ofKind('engine'), hosts),
+        unwireExternal(at),
+        remove(at, 'stop-router', ofKind('router')),
+        remove(at, 'stop-engines', ofKind('engine')),
+        dropPartial(at),
         {
           name: 'release-gpus',
           run: () =>
@@ -38,67 +49,62 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
               });
             }),
         },
-        {
-          name: 'confirm',
-          run: async () => needNothing(input, await whatIsThere(input, act, operation, () => {})), // Lost hosts are named already.
-        },
+        { name: 'confirm', run: () => nothingLeft(at.input, { act, operation, refs }) },
       ],
-      { cancellable: true },
+      { stoppable: true },
     );
-    return { outcome: 'succeeded', serving: null };
+    return { outcome: 'succeeded', serving: null, abandoned: abandonedOf(input) };
   });
 }
 
 type DestroyPlan = Awaited<ReturnType<ReturnType<Act>['planDestruction']>>;
 
+interface Destruction {
+  readonly input: OperationInput;
+  readonly act: Act;
+  readonly operation: Operation;
+  readonly plan: DestroyPlan;
+  readonly hosts: ReadonlyMap<string, HostRef>;
+}
+
+/** Every host that the spec or the record knows and that is not given up. */
+function hostsOf({ spec, serving, abandon }: OperationInput): readonly HostRef[] {
+  const refs = new Map((serving?.hosts ?? []).map((ref) => [ref.name, ref]));
+  for (const host of spec.hosts.list) refs.set(host.name, hostRef(spec, host));
+  return [...refs.values()].filter(({ name }) => !abandon.includes(name));
+}
+
+/** What the record knows to be on hosts that are given up. */
+const abandonedOf = ({ abandon, serving }: OperationInput): string[] =>
+  abandon.map((host) => {
+    const units = (serving?.engines ?? []).filter(({ hosts }) => hosts.includes(host)).map(({ name }) => name);
+    if (serving?.router.host === host && serving.router.name) units.push(serving.router.name);
+    return `${host}: ${units.length > 0 ? units.join(', ') : 'nothing that the record knows of'}`;
+  });
+
 /** What hosts show of this cluster; `lost` is told of those that cannot be asked. */
 async function whatIsThere(
-  { spec, cluster, installation, serving }: OperationInput,
+  input: OperationInput,
   act: Act,
   operation: Operation,
   lost: (host: string, error: unknown) => void,
 ): Promise<DestroyPlan> {
+  const { spec, cluster, installation, deployment, serving, abandon, recorded } = input;
   const refs = spec.hosts.list.map((host) => hostRef(spec, host));
-  const observed = { spec, cluster, refs, model: modelPlan(spec), serving };
+  const observed = { spec, cluster, refs, model: modelPlan(spec), serving, abandon };
   const inventory = await observeReachable(operation.each, act, observed, lost);
-  const knownHosts = serving?.hosts ?? [];
   return await act({ summary: 'plan the destruction' }).planDestruction({
     cluster,
     spec,
     inventory,
-    installation,
-    knownHosts,
-  });
-}
-
-function needNothing({ cluster }: OperationInput, { removals, leases }: DestroyPlan): void {
-  if (removals.length === 0 && leases.length === 0) return;
-  const left = [
-    ...removals.flatMap(({ name, parts }) => parts.map(({ host }) => `${name} on ${host}`)),
-    ...leases.map(({ host, pci }) => `${pci.length} leases on ${host}`),
-  ];
-  throw ApplicationFailure.create({
-    type: 'NOT_AS_PLANNED',
-    nonRetryable: true,
-    message: `still there: ${left.join(', ')}`,
-    details: [
-      {
-        host: removals[0]?.parts[0]?.host ?? leases[0]!.host,
-        evidence: left.join('\n'),
-        remedy: `Run \`tandem destroy ${cluster}\` again.`,
-      },
-    ],
+    // Without a record of its own it takes what the hosts show.
+    ...(recorded ? { installation, deployment } : {}),
+    knownHosts: serving?.hosts ?? [],
   });
 }
 
 /** A router of others keeps running: its list must not keep engines that are about to end. */
-function unwireExternal(
-  { spec }: OperationInput,
-  act: Act,
-  operation: Operation,
-  { external, removals }: DestroyPlan,
-  hosts: ReadonlyMap<string, HostRef>,
-): Step {
+function unwireExternal({ input: { spec }, act, operation, plan: { external, removals }, hosts }: Destruction): Step {
   const drainTimeoutSeconds = spec.upgrade.drainTimeoutSeconds;
   return {
     name: 'unwire-engines',
@@ -117,14 +123,8 @@ function unwireExternal(
   };
 }
 
-function remove(
-  { cluster, installation, spec }: OperationInput,
-  act: Act,
-  operation: Operation,
-  name: string,
-  removals: readonly RemovalPlan[],
-  hosts: ReadonlyMap<string, HostRef>,
-): Step {
+function remove({ input, act, operation, hosts }: Destruction, name: string, removals: readonly RemovalPlan[]): Step {
+  const { cluster, installation, spec } = input;
   const timeoutSeconds = spec.engine.stopTimeoutSeconds;
   const parts = removals.flatMap(({ name: unit, runtime, deployment, parts: rows }) =>
     rows.flatMap(({ host, rank }) => {
@@ -132,13 +132,19 @@ function remove(
       return ref ? [{ name: unit, runtime, deployment, rank, cluster, installation, ref }] : [];
     }),
   );
+  return { name, run: () => operation.each(parts, (unit) => removeUnit(act, unit, timeoutSeconds)) };
+}
+
+/** Of copies that were cut by a take-over or lost with their Temporal server; complete weights stay. */
+function dropPartial({ input, act, operation, hosts }: Destruction): Step {
+  const { spec, cluster, installation } = input;
+  const { path } = modelPlan(spec);
+  const refs = usedInPlace(spec.model) ? [] : [...hosts.values()];
   return {
-    name,
+    name: 'drop-partial-weights',
     run: () =>
-      operation.each(parts, async (unit) => {
-        const summary = `remove ${unit.name} from ${unit.ref.name}`;
-        await act({ summary, minutes: minutesOf(timeoutSeconds) }).stopRank({ ...unit, timeoutSeconds });
-        await act({ summary }).removeRank(unit);
+      operation.each(refs, async (ref) => {
+        await act({ summary: `drop partial weights on ${ref.name}` }).dropPartial({ ref, path, cluster, installation });
       }),
   };
 }

@@ -5,6 +5,7 @@ const MARKS: Record<StepProgress['state'], string> = {
   running: '▶',
   done: '✓',
   failed: '✗',
+  cut: '✂ left to the next',
   undoing: '↶',
   undone: '↶ undone',
   stuck: '✗ stuck',
@@ -27,6 +28,7 @@ export function describeProgress(progress: OperationProgress): string {
     ...(progress.leftBehind.length > 0
       ? [['Left behind:', ...progress.leftBehind.map((left) => `- ${left}`)].join('\n')]
       : []),
+    ...(progress.kept.length > 0 ? [['Kept as a cache:', ...progress.kept.map((one) => `- ${one}`)].join('\n')] : []),
     ...progress.warnings.map((warning) => `Warning: ${warning}`),
     ...(progress.findings.length > 0 ? [`${progress.findings.length} findings, ${worth.length} not passed.`] : []),
     ...worth

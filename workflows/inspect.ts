@@ -7,7 +7,7 @@ import { each } from '../src/saga/saga.ts';
 import type { ClusterSpec, HostSpec } from '../src/spec/schema.ts';
 import { secretRefs } from '../src/spec/secret-refs.ts';
 import type { Serving } from './messages.ts';
-import { failedOf } from './operation.ts';
+import { failedOf } from './failed.ts';
 import { observe, type Each } from './observe.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
 

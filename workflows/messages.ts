@@ -121,6 +121,8 @@ export interface DeploymentRecord {
   readonly difference?: readonly Difference[];
   /** Images and complete weights that stay on the hosts as a cache. */
   readonly kept?: readonly string[];
+  /** Hosts that were given up, with what the record knew to be on them. */
+  readonly abandoned?: readonly string[];
   readonly measured?: Measured;
 }
 
@@ -168,17 +170,22 @@ export interface ServingRouter {
   readonly runtime?: 'docker' | 'process';
 }
 
+export interface RunningOperation {
+  readonly operation: Operation;
+  readonly deployment: number;
+  readonly by: string;
+  /** ISO 8601. */
+  readonly since: string;
+  readonly workflowId: string;
+}
+
 export interface ClusterRecord {
   readonly cluster: string;
   readonly installation: string;
   readonly state: ClusterState;
-  readonly running: {
-    readonly operation: Operation;
-    readonly deployment: number;
-    readonly by: string;
-    readonly since: string;
-    readonly workflowId: string;
-  } | null;
+  readonly running: RunningOperation | null;
+  /** One that takes over, until the running one has yielded. */
+  readonly waiting: RunningOperation | null;
   readonly serving: Serving | null;
   /** Oldest first. */
   readonly deployments: readonly DeploymentRecord[];
@@ -212,6 +219,9 @@ export interface OperationResult {
   readonly outcome: Extract<Outcome, 'succeeded' | 'unchanged' | 'superseded'>;
   readonly serving: Serving | null;
   readonly measured?: Measured;
+  readonly kept?: readonly string[];
+  /** Hosts that were given up, with what the record knows to be on them. */
+  readonly abandoned?: readonly string[];
 }
 
 /** `details[0]` of the failure with which an operation ends. */
@@ -219,6 +229,8 @@ export interface OperationFailure {
   readonly outcome: Extract<Outcome, 'rolled-back' | 'stuck'>;
   readonly failed: Failed;
   readonly leftBehind: readonly string[];
+  readonly difference: readonly Difference[];
+  readonly kept: readonly string[];
 }
 
 export interface OperationProgress {
@@ -233,6 +245,8 @@ export interface OperationProgress {
   readonly warnings: readonly string[];
   readonly failed?: Failed;
   readonly leftBehind: readonly string[];
+  readonly difference: readonly Difference[];
+  readonly kept: readonly string[];
   readonly measured?: Measured;
 }
 

@@ -15,6 +15,8 @@ export interface Observed {
   readonly refs: readonly HostRef[];
   readonly model: ModelPlan;
   readonly serving: Serving | null;
+  /** Hosts that are given up: nobody looks there. */
+  readonly abandon?: readonly string[];
 }
 
 /** Runs a task for each item, bounded; an `Operation` counts them. */
@@ -54,11 +56,11 @@ export async function observeReachable(
 /** Activities end in any order; the inventory must not tell which. */
 const inOrder = (hosts: HostInventory[]): Inventory => ({ hosts: hosts.sort((a, b) => (a.host < b.host ? -1 : 1)) });
 
-function sightsOf({ spec, refs, serving }: Observed): readonly Sight[] {
+function sightsOf({ spec, refs, serving, abandon = [] }: Observed): readonly Sight[] {
   const gpus = new Map(spec.hosts.list.map((host) => [host.name, host.gpus.count]));
   const named = refs.map((ref): Sight => ({ ref, gpus: gpus.get(ref.name) ?? 0 }));
   const former = (serving?.hosts ?? []).filter(({ name }) => !gpus.has(name)).map((ref): Sight => ({ ref, gpus: 0 }));
-  return [...named, ...former];
+  return [...named, ...former].filter(({ ref }) => !abandon.includes(ref.name));
 }
 
 const observeOne = (
@@ -76,7 +78,11 @@ const observeOne = (
   });
 
 /** Named jobs can be anywhere; Docker is asked only where the spec or the record has a use for it. */
-function runtimesOn(spec: ClusterSpec, host: string, serving: Serving | null): readonly ('docker' | 'process')[] {
+export function runtimesOn(
+  spec: ClusterSpec,
+  host: string,
+  serving: Serving | null,
+): readonly ('docker' | 'process')[] {
   const entry = spec.hosts.list.find(({ name }) => name === host);
   const engines = spec.engine.runtime === 'docker' && (entry?.gpus.count ?? 0) > 0;
   const router = 'host' in spec.router && spec.router.host === host && spec.router.runtime === 'docker';

@@ -1,22 +1,21 @@
 import {
-  ActivityFailure,
   ApplicationFailure,
   CancelledFailure,
   CancellationScope,
   isCancellation,
   setCurrentDetails,
   setHandler,
-  TimeoutFailure,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
-import type { FailureDetails } from '../activities/failure.ts';
 import type { Finding } from '../src/checks/check.ts';
+import type { Difference } from '../src/facts/host-picture.ts';
 import { each, runForward, runSteps, type Step, type StepState } from '../src/saga/saga.ts';
 import { ATTRIBUTES } from './attributes.ts';
 import { describeProgress } from './details.ts';
+import { failedOf, leftOf } from './failed.ts';
 import {
   operationProgress,
-  type Failed,
+  yieldOperation,
   type OperationFailure,
   type OperationInput,
   type OperationProgress,
@@ -29,26 +28,40 @@ const FAN_OUT = 50;
 /** Longest search attribute value for a failure, in characters. */
 const FAILURE_LIMIT = 200;
 
+/** A step of an operation. */
+export interface OperationStep extends Step {
+  /**
+   * A take-over cuts what this step has under way, and the next plan goes on from what is there. Without it, what is
+   * under way is finished: an engine is never left between in the router and out of it.
+   */
+  readonly cuttable?: boolean;
+}
+
 /** What a workflow's steps use to run and to be seen. */
 export interface Operation {
   /** Runs one step that has no undo and returns what it found. */
   step<T>(name: string, run: () => Promise<T>): Promise<T>;
-  /** Runs a step table; on failure unwinds it. */
-  saga(steps: readonly Step[]): Promise<void>;
+  /** Runs a step table; on failure unwinds it, and then `afterwards`, which is for looking. */
+  saga(steps: readonly OperationStep[], afterwards: () => Promise<void>): Promise<void>;
   /**
-   * Runs a step table to its end although steps fail; those are left behind. A cancellation ends no step half-way: it
-   * ends the table between two, or waits for its end where `cancellable` is false.
+   * Runs a step table to its end although steps fail; those are left behind. A cancellation or a take-over ends no step
+   * half-way: it ends the table between two, or waits for its end where `stoppable` is false.
    */
-  forward(steps: readonly Step[], options: { readonly cancellable: boolean }): Promise<void>;
+  forward(steps: readonly Step[], options: { readonly stoppable: boolean }): Promise<void>;
   /** Runs `task` for each item of the running step, bounded, counted in the progress; waits for all before it fails. */
   readonly each: <T>(items: readonly T[], task: (item: T) => Promise<void>) => Promise<void>;
   findings(findings: readonly Finding[]): void;
   warnings(texts: readonly string[]): void;
   /** Names what could not be dealt with on a host; the operation then ends stuck. */
   readonly left: (host: string, error: unknown) => void;
+  /** How hosts differ from before: the operation then ends stuck. And what they keep as a cache. */
+  compared(differences: readonly Difference[], kept: readonly string[]): void;
   /** Image ids by reference, as the fetch step found them. */
   readonly images: Record<string, string>;
 }
+
+/** Thrown where an operation ends because another one takes over. */
+class Superseded extends Error {}
 
 /** Runs `body` as an operation: keeps its progress, its search attributes and details, and translates how it ends. */
 export async function conduct(
@@ -67,6 +80,8 @@ export async function conduct(
     findings: [],
     warnings: [],
     leftBehind: [],
+    difference: [],
+    kept: [],
   };
   const update = (change: Partial<OperationProgress>) => {
     progress = { ...progress, ...change };
@@ -75,6 +90,41 @@ export async function conduct(
   const change = (name: string, next: Partial<StepProgress>) =>
     update({ steps: progress.steps.map((step) => (step.name === name ? { ...step, ...next } : step)) });
   setHandler(operationProgress, () => progress, { description: 'Steps, findings and outcome so far.' });
+
+  /** Whether another operation waits; it counts only in steps that can end for it. */
+  let yielding = false;
+  let yields = false;
+  let cut: CancellationScope | undefined;
+  setHandler(
+    yieldOperation,
+    ({ deployment, actor }) => {
+      update({ warnings: [...progress.warnings, `deployment ${deployment} by ${actor} waits to take over`] });
+      yielding = true;
+      cut?.cancel();
+    },
+    { description: 'Another operation takes over: start nothing more and end, undoing nothing.' },
+  );
+  const needTurn = () => {
+    if (yielding) throw new Superseded('another operation takes over');
+  };
+  const cuttable = async <T>(run: () => Promise<T>): Promise<T> => {
+    needTurn();
+    cut = new CancellationScope();
+    try {
+      return await cut.run(run);
+    } catch (error) {
+      if (!root.consideredCancelled) needTurn();
+      throw error;
+    } finally {
+      cut = undefined;
+    }
+  };
+  /** Finishes what is under way; `each` begins nothing more. */
+  const whole = async (run: () => Promise<void>): Promise<void> => {
+    needTurn();
+    yields = true;
+    await run().finally(() => (yields = false));
+  };
 
   const add = (names: readonly string[]) => {
     const waiting = names.map((name): StepProgress => ({ name, state: 'waiting', done: 0, of: 0 }));
@@ -104,31 +154,43 @@ export async function conduct(
       add([name]);
       onStep(name, 'running');
       try {
-        const value = await run();
+        const value = await cuttable(run);
         onStep(name, 'done');
         return value;
       } catch (error) {
-        onStep(name, 'failed', error);
+        onStep(name, isHandedOver(error) ? 'cut' : 'failed', error);
         throw error;
       }
     },
-    async saga(steps) {
+    async saga(steps, afterwards) {
       add(steps.map(({ name }) => name));
-      await runSteps(steps, { onStep, shield: (unwind) => CancellationScope.nonCancellable(unwind) });
+      const yieldable = steps.map((step) => ({
+        ...step,
+        run: () => (step.cuttable ? cuttable(step.run) : whole(step.run)),
+      }));
+      const shield = (unwind: () => Promise<void>) =>
+        CancellationScope.nonCancellable(async () => {
+          await unwind();
+          await afterwards();
+        });
+      await runSteps(yieldable, { onStep, isHandedOver, shield });
     },
-    async forward(steps, { cancellable }) {
+    async forward(steps, { stoppable }) {
       add(steps.map(({ name }) => name));
-      const proceed = () => !(cancellable && root.consideredCancelled);
+      const proceed = () => !(stoppable && (root.consideredCancelled || yielding));
       await CancellationScope.nonCancellable(async () => {
         await runForward(steps, { onStep, proceed });
       });
-      if (!proceed()) throw new CancelledFailure('cancelled between two steps');
+      if (proceed()) return;
+      if (root.consideredCancelled) throw new CancelledFailure('cancelled between two steps');
+      needTurn();
     },
     async each(items, task) {
       const step = current;
       change(step, { done: 0, of: items.length });
       let done = 0;
       await each(items, FAN_OUT, async (item) => {
+        if (yields) needTurn();
         await task(item);
         done += 1;
         change(step, { done });
@@ -141,6 +203,16 @@ export async function conduct(
       update({
         leftBehind: [...progress.leftBehind, `${host}: not reached, whatever it holds is still there (${why.message})`],
         failed: progress.failed ?? { ...why, host: why.host || host },
+      });
+    },
+    compared: (differences, kept) => {
+      const named = differences.map(
+        ({ host, kind, what, change: how }) => `${host}: ${how === 'left' ? 'there now' : 'gone'}: ${kind} ${what}`,
+      );
+      update({
+        kept,
+        difference: [...progress.difference, ...differences],
+        leftBehind: [...progress.leftBehind, ...named],
       });
     },
     images: {},
@@ -167,9 +239,13 @@ export async function conduct(
         message: progress.leftBehind.join('; '),
       });
     close({ outcome: result.outcome, ...(result.measured ? { measured: result.measured } : {}) });
-    return result;
+    return { ...result, ...(progress.kept.length > 0 ? { kept: progress.kept } : {}) };
   } catch (error) {
-    const { leftBehind } = progress;
+    const { leftBehind, difference, kept } = progress;
+    if (leftBehind.length === 0 && isHandedOver(error)) {
+      close({ outcome: 'superseded' });
+      return { outcome: 'superseded', serving: input.serving };
+    }
     if (leftBehind.length === 0 && isCancellation(error)) {
       close({ outcome: 'cancelled' });
       throw new CancelledFailure(`cancelled at ${progress.stage}`);
@@ -177,7 +253,7 @@ export async function conduct(
     const outcome = leftBehind.length > 0 ? 'stuck' : 'rolled-back';
     const failed = progress.failed ?? failedOf(error, progress.stage);
     close({ outcome, failed });
-    const details: OperationFailure = { outcome, failed, leftBehind };
+    const details: OperationFailure = { outcome, failed, leftBehind, difference, kept };
     throw ApplicationFailure.create({
       type: failed.code,
       message: `${failed.step}: ${failed.message}`,
@@ -187,49 +263,4 @@ export async function conduct(
   }
 }
 
-/** Reads a failure as people need it: at which step, on which host, what, and what to do. */
-export function failedOf(error: unknown, step: string): Failed {
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  if (cause instanceof TimeoutFailure) {
-    return cause.timeoutType === 'SCHEDULE_TO_START'
-      ? failed(
-          step,
-          'NO_WORKER',
-          'no Temporal worker of this site took the task',
-          'Start one: `tandem worker --site SITE`.',
-        )
-      : failed(
-          step,
-          'COMMAND_TIMEOUT',
-          `the activity did not end within its limit (${cause.message})`,
-          'Look at the host and at the Temporal worker, then run the operation again.',
-        );
-  }
-  if (cause instanceof ApplicationFailure) {
-    const details = cause.details?.[0] as Partial<FailureDetails> | undefined;
-    return {
-      step,
-      host: details?.host ?? '',
-      code: cause.type ?? 'INTERNAL',
-      message: cause.message,
-      evidence: details?.evidence ?? '',
-      remedy: details?.remedy ?? '',
-    };
-  }
-  const message = cause instanceof Error ? cause.message : String(cause);
-  return failed(step, isCancellation(error) ? 'CANCELLED' : 'INTERNAL', message, 'Run the operation again.');
-}
-
-const failed = (step: string, code: string, message: string, remedy: string): Failed => ({
-  step,
-  host: '',
-  code,
-  message,
-  evidence: '',
-  remedy,
-});
-
-function leftOf(error: unknown, step: string): string {
-  const { host, message } = failedOf(error, step);
-  return host && !message.includes(host) ? `${step}: ${host}: ${message}` : `${step}: ${message}`;
-}
+const isHandedOver = (failure: unknown): boolean => failure instanceof Superseded;

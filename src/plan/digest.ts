@@ -7,13 +7,18 @@ import type { EnginePlan, ManagedRouterPlan, ModelPlan } from './types.ts';
 type Circumstance =
   | 'name'
   | 'deployment'
+  | 'kvGeneration'
   | 'action'
+  | 'proven'
   | 'replaces'
   | 'digest'
   | 'readyTimeoutSeconds'
   | 'stopTimeoutSeconds';
 
-export type EngineRow = Omit<EnginePlan, 'name' | 'deployment' | 'action' | 'replaces' | 'digest'>;
+export type EngineRow = Omit<
+  EnginePlan,
+  'name' | 'deployment' | 'kvGeneration' | 'action' | 'proven' | 'replaces' | 'digest'
+>;
 export type RouterRow = Omit<ManagedRouterPlan, 'name' | 'deployment' | 'action' | 'replaces' | 'digest'>;
 
 /** The digest of an engine's row: equal exactly when it would be started the same way in the same place. */

@@ -28,23 +28,23 @@ const ROLES: readonly Role[] = ['prefill', 'decode'];
  */
 export function planCluster(input: PlanInput): Plan {
   const { spec, inventory, installation, deployment } = input;
-  refuseStrangers(spec.name, inventory, installation);
+  refuseStrangers(spec.name, inventory, { installation, deployment });
   const fleet = fleetOf(spec, inventory.hosts, installation);
   const model = modelPlan(spec);
   const rowOf = engineRows(spec, fleet, model);
   const groups = foundGroups(inventory);
-  const seats = ROLES.map((role) => fillSeats(spec, fleet, rowOf, role, groups));
+  const seats = ROLES.map((role) => fillSeats(spec, fleet, rowOf, role, groups, input.serving?.deployment ?? 0));
   refuseChanges(
     spec.name,
     seats.flatMap(({ refused }) => refused),
   );
 
   const places = place(spec, fleet, seats);
-  const engines = seats.flatMap((role) => enginePlans(input, fleet, rowOf, role, places));
+  const generation = kvGeneration(spec, model);
+  const engines = seats.flatMap((role) => enginePlans(input, generation, fleet, rowOf, role, places));
   const router = routerPlan(input, groups);
   refuseClashes(input, fleet, engines);
-  const generation = kvGeneration(spec, model);
-  refuseGenerations(input, generation, router, engines);
+  refuseGenerations(input, generation, router, engines, groups);
 
   const going = removals(groups, seats, engines, router);
   const releases = releasePlans(spec, inventory, installation, engines);
@@ -78,16 +78,18 @@ export function planCluster(input: PlanInput): Plan {
       {
         sources: prefill!,
         targets: decode!,
-        isNew: ({ action }) => action !== 'keep',
+        isNew: ({ proven }) => !proven,
         mayPair: () => true,
       },
       spec.rdma.coverage,
     ).pairs.map(([source, target]) => ({ prefill: source.name, decode: target.name })),
   };
+  const missing = missingUnits(input, groups);
   return {
     ...plan,
-    changes: changesOf(spec, inventory, installation, plan),
+    changes: changesOf(spec, inventory, installation, plan, missing),
     warnings: [
+      ...missing.map((name) => `${name} serves by the record and is on no host any more: Tandem did not remove it`),
       ...modelWarnings(spec),
       ...linkWarnings,
       ...deviceWarnings(spec, fleet, engines),
@@ -114,8 +116,15 @@ function place(spec: ClusterSpec, fleet: Fleet, seats: readonly Seats[]): Readon
   return places;
 }
 
+/** Units that the record has serving and that no host shows any more. */
+const missingUnits = ({ serving }: PlanInput, groups: readonly FoundGroup[]): readonly string[] =>
+  [...(serving?.engines ?? []), ...(serving?.router ? [serving.router] : [])].flatMap(({ name }) =>
+    name === undefined || groups.some((group) => group.name === name) ? [] : [name],
+  );
+
 function enginePlans(
-  { spec, deployment }: PlanInput,
+  { spec, deployment, serving }: PlanInput,
+  generation: string,
   fleet: Fleet,
   rowOf: RowOf,
   { kept, wanted }: Seats,
@@ -124,8 +133,10 @@ function enginePlans(
   const stay = kept.map(({ unit, row }): EnginePlan => ({
     name: unit.name,
     deployment: unit.deployment,
+    kvGeneration: generation,
     digest: unit.digest,
     action: 'keep',
+    proven: unit.deployment <= (serving?.deployment ?? 0),
     replaces: [],
     ...row,
   }));
@@ -135,8 +146,10 @@ function enginePlans(
     return {
       name: `tandem-${spec.name}-${seat.role}-${seat.index}-${deployment}`,
       deployment,
+      kvGeneration: generation,
       digest: engineDigest(row),
       action: ended.length > 0 ? 'replace' : 'create',
+      proven: false,
       replaces: ended.filter(({ parts }) => parts.every(({ host }) => at.hosts.includes(host))).map(({ name }) => name),
       ...row,
     };
@@ -190,18 +203,27 @@ function refuseChanges(cluster: string, refused: readonly string[]): void {
   });
 }
 
-/** A router without pairing keys pairs any prefill engine with any decode engine, so two generations may never meet there. */
+/**
+ * A router without pairing keys pairs any prefill engine with any decode engine, so two generations may never meet
+ * there. Where no record says what the kept engines have, their labels do.
+ */
 function refuseGenerations(
   { spec, serving }: PlanInput,
   generation: string,
   router: RouterPlan,
   engines: readonly EnginePlan[],
+  groups: readonly FoundGroup[],
 ): void {
   const kept = engines.filter(({ action }) => action === 'keep');
-  if (router.pairingKeys || kept.length === 0 || !serving || serving.kvGeneration === generation) return;
+  if (router.pairingKeys || kept.length === 0) return;
+  const labels = groups
+    .filter(({ name }) => kept.some((engine) => engine.name === name))
+    .map((group) => group.kvGeneration);
+  const former = (serving ? [serving.kvGeneration] : labels).find((one) => one !== undefined && one !== generation);
+  if (former === undefined) return;
   throw new DeployError({
     code: 'CHANGE_REFUSED',
-    message: `the KV generation of ${spec.name} would change from ${serving.kvGeneration} to ${generation} while ${kept.map(({ name }) => name).join(', ')} serve, and ${router.implementation} ${router.version} cannot keep generations apart`,
+    message: `the KV generation of ${spec.name} would change from ${former} to ${generation} while ${kept.map(({ name }) => name).join(', ')} serve, and ${router.implementation} ${router.version} cannot keep generations apart`,
     remedy: `Use smg 1.11 or newer as the router, or destroy ${spec.name} and deploy the new spec.`,
     retryable: false,
   });

@@ -34,7 +34,8 @@ type Judged =
 
 /**
  * Fills the seats of a role: engines that run stay, lowest index first, then ended ones come back, then the lowest
- * free indexes are new. What is beyond `replicas` goes, so scaling down takes the highest indexes.
+ * free indexes are new. What is beyond `replicas` goes, so scaling down takes the highest indexes; so does what never
+ * served, begun above the deployment number `served`, when it is not what the spec has.
  */
 export function fillSeats(
   spec: ClusterSpec,
@@ -42,10 +43,20 @@ export function fillSeats(
   rowOf: RowOf,
   role: Role,
   groups: readonly FoundGroup[],
+  served: number,
 ): Seats {
   const { replicas } = spec[role];
   const mine = groups.filter((group) => group.kind === 'engine' && group.role === role);
-  const judged = [...groupBy(mine, ({ index }) => index)]
+  const useless = mine.flatMap((unit) => {
+    const reason = uselessness(
+      unit,
+      served,
+      () => 'differs' in judge(spec, fleet, rowOf, { role, index: unit.index }, [unit]),
+    );
+    return reason === undefined ? [] : [{ unit, reason }];
+  });
+  const useful = mine.filter((unit) => useless.every((one) => one.unit !== unit));
+  const judged = [...groupBy(useful, ({ index }) => index)]
     .map(([index, units]) => judge(spec, fleet, rowOf, { role, index }, units))
     .toSorted((a, b) => Number('ended' in a) - Number('ended' in b) || a.seat.index - b.seat.index);
   const staying = judged.slice(0, replicas);
@@ -63,6 +74,7 @@ export function fillSeats(
       ...fresh.map((seat) => ({ seat, ended: [] })),
     ]),
     gone: [
+      ...useless,
       ...going.flatMap(({ units }) => units.map((unit) => ({ unit, reason: `${role}.replicas is ${replicas}` }))),
       ...staying.flatMap((one) =>
         'kept' in one
@@ -74,6 +86,13 @@ export function fillSeats(
     ],
     refused: byIndex(staying).flatMap((one) => ('differs' in one ? [one.differs] : [])),
   };
+}
+
+function uselessness(unit: FoundGroup, served: number, differs: () => boolean): string | undefined {
+  if (unit.broken) return 'a part of it has ended';
+  return unit.running && unit.deployment > served && differs()
+    ? `deployment ${unit.deployment} began it as something else and did not finish`
+    : undefined;
 }
 
 function judge(spec: ClusterSpec, fleet: Fleet, rowOf: RowOf, seat: Seat, units: readonly FoundGroup[]): Judged {

@@ -90,6 +90,8 @@ export interface FoundUnit {
   readonly installation: string;
   /** What the router knows the engine by; rank 0 only. */
   readonly url?: string;
+  /** The KV generation that an engine was started under; absent where the label is. */
+  readonly kvGeneration?: string;
   readonly running: boolean;
 }
 
@@ -103,9 +105,13 @@ export interface PlanInput {
   readonly deployment: number;
   /** What served before, as the cluster's record has it; absent for the first deployment or a lost record. */
   readonly serving?: {
+    readonly deployment: number;
     readonly kvGeneration: string;
     /** How to reach hosts that the spec no longer names. */
     readonly hosts: readonly HostRef[];
+    /** What was left on the hosts, by name: what is gone since was removed by others, and the plan says so. */
+    readonly engines?: readonly { readonly name: string }[];
+    readonly router?: { readonly name?: string };
   };
 }
 
@@ -164,9 +170,13 @@ export interface EnginePlan {
   readonly index: number;
   /** The deployment that made it, or makes it. */
   readonly deployment: number;
-  /** What the engine is: sha256 of this row without name, deployment, action, replaces and the two time limits. */
+  /** The plan's, written on what is started; the label of a kept engine may name an older one. */
+  readonly kvGeneration: string;
+  /** What the engine is: sha256 of this row without name, deployment, KV generation, action, proven, replaces and the two time limits. */
   readonly digest: string;
   readonly action: 'create' | 'keep' | 'replace';
+  /** False until a deployment that ended well had it: a kept engine of one that was taken over is accepted first. */
+  readonly proven: boolean;
   /** The units of the same engine that a `replace` removes first. */
   readonly replaces: readonly string[];
   readonly runtime: 'docker' | 'process';

@@ -10,15 +10,17 @@ export interface SagaHooks {
   readonly shield: (unwind: () => Promise<void>) => Promise<void>;
   /** Told of every step as it begins, ends, is undone or is stuck. */
   readonly onStep: (name: string, state: StepState, error?: unknown) => void;
+  /** Whether a failure ends the walk where it is and nothing is undone, since somebody else goes on from there. */
+  readonly isHandedOver: (failure: unknown) => boolean;
 }
 
-export type StepState = 'running' | 'done' | 'failed' | 'undoing' | 'undone' | 'stuck';
+export type StepState = 'running' | 'done' | 'failed' | 'cut' | 'undoing' | 'undone' | 'stuck';
 
 /**
  * Runs `steps` in order; on failure undoes newest first and throws the failure. The failed step is undone too, since
  * a timed-out activity may have acted. A failed undo is told to `onStep` as stuck and never stops the rest.
  */
-export async function runSteps(steps: readonly Step[], { shield, onStep }: SagaHooks): Promise<void> {
+export async function runSteps(steps: readonly Step[], { shield, onStep, isHandedOver }: SagaHooks): Promise<void> {
   const started: Step[] = [];
   try {
     for (const step of steps) {
@@ -28,8 +30,9 @@ export async function runSteps(steps: readonly Step[], { shield, onStep }: SagaH
       onStep(step.name, 'done');
     }
   } catch (failure) {
-    onStep(started[0]!.name, 'failed', failure);
-    await shield(() => unwind(started, onStep));
+    const handedOver = isHandedOver(failure);
+    onStep(started[0]!.name, handedOver ? 'cut' : 'failed', failure);
+    if (!handedOver) await shield(() => unwind(started, onStep));
     throw failure;
   }
 }

@@ -90,12 +90,14 @@ describe('staging weights', () => {
 });
 
 describe('undoing it', () => {
-  it('drops what this deployment copied, and nothing that is used in place', async () => {
+  it('drops what this deployment copied; without a number, what any of the cluster did', async () => {
     const { calls, activities } = recorded();
-    await activities.dropPartial({ ...INPUT, staging: { ...STAGING, copy: false } });
-    expect(calls).toEqual([]);
-    await activities.dropPartial(INPUT);
+    const { ref } = INPUT;
+    await activities.dropPartial({ ref, path: '~/models/x', ...OWNER });
     expect(calls).toEqual([['drop', '~/models/x', OWNER]]);
+    const { deployment: _, ...everyone } = OWNER;
+    await activities.dropPartial({ ref, path: '~/models/x', ...everyone });
+    expect(calls.at(-1)).toEqual(['drop', '~/models/x', everyone]);
   });
 });
 

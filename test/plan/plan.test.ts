@@ -375,7 +375,7 @@ describe('units of others', () => {
     const first = plan(before);
     const after = aSpec({ hosts: { list: hosts('a', 'b') }, ...replicas(1, 1) });
     const inventory = runningInventory(first, anInventory(before));
-    const serving = { kvGeneration: first.kvGeneration, hosts: first.hosts };
+    const serving = { deployment: 1, kvGeneration: first.kvGeneration, hosts: first.hosts };
     expect(refusal(() => plan(after, inventory, 2)).evidence).toBe(
       'c: holds tandem-tiny-decode-1-1 of the cluster, but neither the spec nor the record says how to reach it',
     );
@@ -440,7 +440,7 @@ describe('the router', () => {
     const spec = aFleet({ router: { implementation: 'sglang-router' } });
     const first = plan(spec);
     const inventory = runningInventory(first, anInventory(spec));
-    const serving = { kvGeneration: 'kv-000000000000', hosts: [] };
+    const serving = { deployment: 1, kvGeneration: 'kv-000000000000', hosts: [] };
     const error = refusal(() => planCluster({ spec, inventory, installation: 'ours', deployment: 2, serving }));
     expect(error.code).toBe('CHANGE_REFUSED');
     expect(error.message).toBe(

@@ -1,8 +1,8 @@
-import type { Step } from '../../src/saga/saga.ts';
+import type { OperationStep } from '../operation.ts';
 import { enginesOf, leavingUnits, minutesOf, routerRef, type DeployContext } from './context.ts';
 
 /** Every new pair answers by itself; then every new engine through the router, measured. */
-export function accept({ plan, input, act, operation, ref, measured }: DeployContext): Step {
+export function accept({ plan, input, act, operation, ref, measured }: DeployContext): OperationStep {
   const { acceptance, engine: common } = input.spec;
   const engines = enginesOf(plan);
   const asked = (name: string) => {
@@ -11,6 +11,7 @@ export function accept({ plan, input, act, operation, ref, measured }: DeployCon
   };
   return {
     name: 'accept',
+    cuttable: true,
     run: async () => {
       await operation.each(plan.pairs, async ({ prefill, decode }) => {
         await act({
@@ -28,7 +29,7 @@ export function accept({ plan, input, act, operation, ref, measured }: DeployCon
         ...routerRef(plan, ref),
         model: plan.model.id,
         acceptance,
-        engines: engines.filter(({ action }) => action !== 'keep').map(({ name }) => asked(name)),
+        engines: engines.filter(({ proven }) => !proven).map(({ name }) => asked(name)),
         ...(common.apiKey ? { engineKey: common.apiKey } : {}),
       });
       measured.value = {
@@ -42,7 +43,7 @@ export function accept({ plan, input, act, operation, ref, measured }: DeployCon
 }
 
 /** What runs, held against the plan: nothing is taken for done because a step said so. */
-export function confirm(context: DeployContext): Step {
+export function confirm(context: DeployContext): OperationStep {
   const { plan, input, act, operation, ref } = context;
   const engines = enginesOf(plan);
   const { router } = plan;
@@ -54,6 +55,7 @@ export function confirm(context: DeployContext): Step {
   );
   return {
     name: 'confirm',
+    cuttable: true,
     run: async () => {
       await operation.each(hosts, async ({ name }) => {
         await act({ summary: `compare ${name} with the plan` }).confirmHost({

@@ -1,14 +1,15 @@
 import type { EnginePlan } from '../../src/plan/types.ts';
-import type { Step } from '../../src/saga/saga.ts';
+import type { OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { minutesOf, startingRanks, unitAt, type DeployContext } from './context.ts';
 
-export function launch({ plan, input, act, operation, ref }: DeployContext, role: EnginePlan['role']): Step {
+export function launch({ plan, input, act, operation, ref }: DeployContext, role: EnginePlan['role']): OperationStep {
   const { cluster, installation } = input;
-  const engines = plan[role].filter(({ action }) => action !== 'keep');
+  const engines = plan[role].filter(({ proven }) => !proven);
   const ranks = startingRanks(plan).filter(({ engine }) => engine.role === role);
   return {
     name: `start-${role}`,
+    cuttable: true,
     run: async () => {
       await operation.each(ranks, async ({ engine, rank, host }) => {
         const image = engine.ranks.find((row) => row.rank === rank)?.container?.image;
@@ -54,7 +55,7 @@ export function stopUnits(
   { input, act, operation }: DeployContext,
   name: string,
   units: readonly Parameters<ReturnType<Act>['restartRank']>[0][],
-): Step {
+): OperationStep {
   const timeoutSeconds = input.spec.engine.stopTimeoutSeconds;
   return {
     name,

@@ -1,15 +1,15 @@
 import { ApplicationFailure } from '@temporalio/workflow';
 import { verdictOf, type Finding } from '../../src/checks/check.ts';
 import { demandsOf } from '../../src/checks/demand.ts';
-import type { Step } from '../../src/saga/saga.ts';
-import type { Operation } from '../operation.ts';
+import type { Operation, OperationStep } from '../operation.ts';
 import { LONG, startingRanks, type DeployContext } from './context.ts';
 
-export function leaseGpus({ plan, input, act, operation, ref }: DeployContext): Step {
+export function leaseGpus({ plan, input, act, operation, ref }: DeployContext): OperationStep {
   const { cluster, installation, deployment } = input;
   const owner = { cluster, installation, deployment };
   return {
     name: 'lease-gpus',
+    cuttable: true,
     run: () =>
       operation.each(plan.leases, async ({ host, pci }) => {
         await act({ summary: `lease ${pci.length} GPUs of ${host}` }).leaseGpus({ ref: ref(host), pci, owner });
@@ -22,13 +22,14 @@ export function leaseGpus({ plan, input, act, operation, ref }: DeployContext): 
 }
 
 /** Drivers, ROCm, GPUs, ports, RDMA devices: of the hosts where something starts. */
-export function checkHosts({ plan, input, inventory, act, operation, ref }: DeployContext): Step {
+export function checkHosts({ plan, input, inventory, act, operation, ref }: DeployContext): OperationStep {
   const starting = new Set(startingRanks(plan).map(({ host }) => host));
   if (plan.router.kind === 'managed' && plan.router.action !== 'keep') starting.add(plan.router.host);
   const leases = Object.fromEntries(inventory.hosts.map((host) => [host.host, host.leases]));
   const demands = demandsOf(input.spec, plan, { leases }).filter(({ host }) => starting.has(host));
   return {
     name: 'check-rocm',
+    cuttable: true,
     run: async () => {
       const findings: Finding[] = [];
       await operation.each(demands, async (demand) => {
@@ -40,10 +41,11 @@ export function checkHosts({ plan, input, inventory, act, operation, ref }: Depl
 }
 
 /** Measured bandwidth of every new link, a round at a time, so that no NIC is in two tests. */
-export function checkLinks({ plan, input, act, operation, ref }: DeployContext): Step {
+export function checkLinks({ plan, input, act, operation, ref }: DeployContext): OperationStep {
   const { testSeconds } = input.spec.rdma;
   return {
     name: 'check-rdma',
+    cuttable: true,
     run: async () => {
       const findings: Finding[] = [];
       let number = 0;
@@ -88,7 +90,7 @@ function judged(operation: Operation, findings: readonly Finding[]): void {
 }
 
 /** The image first: it unpacks while weights move. */
-export function fetchAndStage({ plan, input, act, operation, ref }: DeployContext): readonly Step[] {
+export function fetchAndStage({ plan, input, act, operation, ref }: DeployContext): readonly OperationStep[] {
   const { spec, cluster, installation, deployment } = input;
   const model = {
     ...(spec.model.token ? { token: spec.model.token } : {}),
@@ -98,6 +100,7 @@ export function fetchAndStage({ plan, input, act, operation, ref }: DeployContex
   return [
     {
       name: 'fetch-image',
+      cuttable: true,
       run: async () => {
         for (const { reference, hosts } of plan.images) {
           const ids: Record<string, string> = {};
@@ -117,6 +120,7 @@ export function fetchAndStage({ plan, input, act, operation, ref }: DeployContex
     },
     {
       name: 'stage-weights',
+      cuttable: true,
       run: async () => {
         if (plan.staging.length === 0) return;
         const source = await act({ summary: 'resolve the revision' }).pinSource({ source: spec.model.source, model });
@@ -130,12 +134,9 @@ export function fetchAndStage({ plan, input, act, operation, ref }: DeployContex
         });
       },
       undo: () =>
-        operation.each(plan.staging, async (staging) => {
-          await act({ summary: `drop partial weights on ${staging.host}` }).dropPartial({
-            ref: ref(staging.host),
-            staging,
-            ...owner,
-          });
+        operation.each(plan.staging, async ({ host, path, copy }) => {
+          if (copy)
+            await act({ summary: `drop partial weights on ${host}` }).dropPartial({ ref: ref(host), path, ...owner });
         }),
     },
   ];

@@ -1,10 +1,10 @@
 import type { RemovalPlan } from '../../src/plan/types.ts';
-import type { Step } from '../../src/saga/saga.ts';
+import type { OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { enginesOf, isListed, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
 import { removeUnit, stopUnits } from './engines.ts';
 
-export function startRouter({ plan, input, act, operation, ref }: DeployContext): readonly Step[] {
+export function startRouter({ plan, input, act, operation, ref }: DeployContext): readonly OperationStep[] {
   const { router } = plan;
   if (router.kind === 'external' || router.action === 'keep') return [];
   const at = { ref: ref(router.host), router, cluster: input.cluster, installation: input.installation };
@@ -28,7 +28,7 @@ export function startRouter({ plan, input, act, operation, ref }: DeployContext)
 const ROUTER_STOP_S = 30;
 
 /** Registers every engine of the plan that is not listed under its key, kept ones included: a router may have lost its list. */
-export function wireEngines(context: DeployContext): Step {
+export function wireEngines(context: DeployContext): OperationStep {
   const { plan, listed, input, act, operation, ref } = context;
   const { router, kvGeneration } = plan;
   const missing = enginesOf(plan).filter((engine) => !isListed(engine, plan, listed));
@@ -88,7 +88,7 @@ export function retire(
   context: DeployContext,
   name: 'make-room' | 'retire',
   removals: readonly RemovalPlan[],
-): readonly Step[] {
+): readonly OperationStep[] {
   const { plan, input, listed, act, operation, ref } = context;
   const { spec } = input;
   const at = { router: plan.router, ...routerRef(plan, ref) };
@@ -98,9 +98,11 @@ export function retire(
     return entry ? [{ removal, entry, host: ref(removal.parts[0]!.host) }] : [];
   });
   const key = spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {};
-  const parts = removals.flatMap((removal) =>
-    removal.parts.map(({ host, rank }) => ({ ...unitAt(input, { ...removal, rank }), ref: ref(host) })),
-  );
+  const names = new Set(removals.map((removal) => removal.name));
+  // An undo starts again what ran, and only that.
+  const parts = leavingUnits(context)
+    .filter((unit) => unit.running && names.has(unit.name))
+    .map((unit) => ({ ...unitAt(input, unit), ref: unit.ref }));
   return [
     {
       name: `${name}-unwire`,
@@ -142,7 +144,7 @@ export function retire(
  * A router that is replaced frees its port before the new one starts, which interrupts serving, as the plan says. On
  * undo the old one is started again and told its engines, since it forgets them.
  */
-export function replaceRouter(context: DeployContext): readonly Step[] {
+export function replaceRouter(context: DeployContext): readonly OperationStep[] {
   const { plan, input, act, operation, ref } = context;
   const { router } = plan;
   const replaced = router.kind === 'managed' ? router.replaces : [];

@@ -223,5 +223,8 @@ printf '%s\n' "$made" | while IFS= read -r folder; do
 done
 `;
 
+/** Names the work folders of all deployments, one a line. Arguments: what their names begin and end with. */
+export const PARTIAL_PROGRAM = 'for work in "$1"*"$2"; do [ ! -d "$work" ] || printf "%s\\n" "$work"; done';
+
 /** Names those of its arguments that are no commands here, one a line. */
 export const MISSING_PROGRAM = 'for tool in "$@"; do command -v "$tool" > /dev/null || echo "$tool"; done';

@@ -13,9 +13,9 @@ import {
 import { bytesOf, MARK, parseManifest } from './files.ts';
 import { hubCommit } from './hub.ts';
 import { folderFiles, list, wantingIn, type Listing } from './listing.ts';
-import { COPY_PROGRAM, DROP_PROGRAM, MISSING_PROGRAM, PREPARE_PROGRAM } from './program.ts';
+import { COPY_PROGRAM, DROP_PROGRAM, MISSING_PROGRAM, PARTIAL_PROGRAM, PREPARE_PROGRAM } from './program.ts';
 import { parseSource, withRevision, type Source } from './source.ts';
-import type { CopyOwner, Staged, StageOptions, StageRequest, WeightFile, Weights } from './types.ts';
+import type { AnyCopyOwner, CopyOwner, Staged, StageOptions, StageRequest, WeightFile, Weights } from './types.ts';
 
 /**
  * Weights as hosts hold them: `path` is complete and verified when it holds the mark, which is written last. Until
@@ -51,9 +51,11 @@ const STOP_TIMEOUT_SECONDS = 10;
 /** A copy is looked at often when it is young, since small ones end soon, then every few seconds. */
 const LOOK_AFTER_MS = { first: 50, longest: 5_000 };
 
+type Installation = Pick<CopyOwner, 'cluster' | 'installation'>;
+
 const jobName = ({ cluster, deployment }: CopyOwner) => `tandem-${cluster}-weights-0-${deployment}`;
 /** Not tandem.cluster: who looks for what a cluster runs finds engines and routers by that. */
-const installationLabels = ({ cluster, installation }: CopyOwner) => ({
+const installationLabels = ({ cluster, installation }: Installation) => ({
   [LABELS.kind]: 'weights',
   'tandem.weights': cluster,
   [LABELS.installation]: installation,
@@ -62,8 +64,8 @@ const jobLabels = (owner: CopyOwner) => ({
   ...installationLabels(owner),
   [LABELS.deployment]: String(owner.deployment),
 });
-const workBegin = (path: string, { cluster }: CopyOwner) => `${path}.partial-${cluster}-`;
-const workEnd = ({ installation }: CopyOwner) => `-${installation}`;
+const workBegin = (path: string, { cluster }: Installation) => `${path}.partial-${cluster}-`;
+const workEnd = ({ installation }: Installation) => `-${installation}`;
 const workOf = (path: string, owner: CopyOwner) => `${workBegin(path, owner)}${owner.deployment}${workEnd(owner)}`;
 
 async function stage(host: Host, request: StageRequest, options: StageOptions): Promise<Staged> {
@@ -354,10 +356,19 @@ async function failureOf(host: Host, { path, work, job, owner }: Ended): Promise
   }
 }
 
-/** Ends the job of this deployment, if it is there, and removes what it worked in. Done twice is fine. */
-async function cleanUp(host: Host, path: string, owner: CopyOwner): Promise<void> {
-  const job = await findJob(host, owner);
-  if (job) await endJob(host, job.name);
-  const argv = ['sh', '-c', DROP_PROGRAM, 'sh', workOf(path, owner), path];
-  await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS });
+/** Ends the jobs of this deployment, or of all, and removes what they worked in. Done twice is fine. */
+async function cleanUp(host: Host, path: string, owner: AnyCopyOwner): Promise<void> {
+  const { deployment } = owner;
+  const one = deployment === undefined ? undefined : { ...owner, deployment };
+  const labels = one ? jobLabels(one) : installationLabels(owner);
+  for (const { name } of await host.runtime('process').find(labels)) await endJob(host, name);
+  for (const work of one ? [workOf(path, one)] : await partials(host, path, owner)) {
+    const argv = ['sh', '-c', DROP_PROGRAM, 'sh', work, path];
+    await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS });
+  }
+}
+
+async function partials(host: Host, path: string, owner: Installation): Promise<string[]> {
+  const argv = ['sh', '-c', PARTIAL_PROGRAM, 'sh', workBegin(path, owner), workEnd(owner)];
+  return (await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS })).split('\n').filter((line) => line !== '');
 }

@@ -11,8 +11,11 @@ export interface Weights {
   stage(host: Host, request: StageRequest, options: StageOptions): Promise<Staged>;
   /** Ends the copy of this deployment and keeps what it has brought so far, for a repeat. Not running is fine. */
   halt(host: Host, path: string, owner: CopyOwner): Promise<void>;
-  /** Undoes `stage`: ends the copy of this deployment and removes its partial files. Complete weights stay. */
-  drop(host: Host, path: string, owner: CopyOwner): Promise<Dropped>;
+  /**
+   * Undoes `stage`: ends the copy of this deployment and removes its partial files; without a number, those of every
+   * deployment of the cluster. Complete weights stay.
+   */
+  drop(host: Host, path: string, owner: AnyCopyOwner): Promise<Dropped>;
   /**
    * "hf://ORG/NAME@main" → "hf://ORG/NAME@<commit>", so that all hosts get the same files; other sources as they are.
    * Errors: SOURCE_UNREACHABLE, SOURCE_REFUSED.
@@ -26,6 +29,8 @@ export interface CopyOwner {
   readonly installation: string;
   readonly deployment: number;
 }
+
+export type AnyCopyOwner = Omit<CopyOwner, 'deployment'> & { readonly deployment?: number };
 
 export interface SourceAccess {
   /** The token itself, not a reference. */

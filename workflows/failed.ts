@@ -1,0 +1,51 @@
+import { ActivityFailure, ApplicationFailure, isCancellation, TimeoutFailure } from '@temporalio/workflow';
+import type { FailureDetails } from '../activities/failure.ts';
+import type { Failed } from './messages.ts';
+
+/** Reads a failure as people need it: at which step, on which host, what, and what to do. */
+export function failedOf(error: unknown, step: string): Failed {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof TimeoutFailure) {
+    return cause.timeoutType === 'SCHEDULE_TO_START'
+      ? failed(
+          step,
+          'NO_WORKER',
+          'no Temporal worker of this site took the task',
+          'Start one: `tandem worker --site SITE`.',
+        )
+      : failed(
+          step,
+          'COMMAND_TIMEOUT',
+          `the activity did not end within its limit (${cause.message})`,
+          'Look at the host and at the Temporal worker, then run the operation again.',
+        );
+  }
+  if (cause instanceof ApplicationFailure) {
+    const details = cause.details?.[0] as Partial<FailureDetails> | undefined;
+    return {
+      step,
+      host: details?.host ?? '',
+      code: cause.type ?? 'INTERNAL',
+      message: cause.message,
+      evidence: details?.evidence ?? '',
+      remedy: details?.remedy ?? '',
+    };
+  }
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return failed(step, isCancellation(error) ? 'CANCELLED' : 'INTERNAL', message, 'Run the operation again.');
+}
+
+const failed = (step: string, code: string, message: string, remedy: string): Failed => ({
+  step,
+  host: '',
+  code,
+  message,
+  evidence: '',
+  remedy,
+});
+
+/** What a failed undo or a failed part of a destroy leaves behind, with its host. */
+export function leftOf(error: unknown, step: string): string {
+  const { host, message } = failedOf(error, step);
+  return host && !message.includes(host) ? `${step}: ${host}: ${message}` : `${step}: ${message}`;
+}

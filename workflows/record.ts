@@ -1,0 +1,211 @@
+import type { ClusterSpec } from '../src/spec/schema.ts';
+import type {
+  AdoptRequest,
+  Admitted,
+  ClusterRecord,
+  ClusterState,
+  DeploymentRecord,
+  OperationFailure,
+  OperationRequest,
+  OperationResult,
+  Outcome,
+  Serving,
+} from './messages.ts';
+
+/** What a cluster's record says after each thing that happens to it. Pure: the entity keeps the result. */
+
+/** Most JSON text that a record holds, in characters. */
+export const RECORD_BUDGET = 1024 * 1024;
+
+export const emptyRecord = (cluster: string, installation: string): ClusterRecord => ({
+  cluster,
+  installation,
+  state: 'none',
+  running: null,
+  waiting: null,
+  serving: null,
+  deployments: [],
+  specs: {},
+  droppedSpecs: [],
+  lastDeployment: 0,
+});
+
+/** An operation that was admitted: what it aims at is fixed then. */
+export interface Pending extends Admitted {
+  readonly request: OperationRequest;
+  readonly spec: ClusterSpec;
+  readonly specDigest: string;
+}
+
+/** How an operation ended. */
+export interface Conclusion {
+  readonly outcome: Outcome;
+  readonly result?: OperationResult;
+  readonly failure?: OperationFailure;
+}
+
+/** It has its number; it runs, or waits until the running one has yielded. */
+export function admitted(
+  state: ClusterRecord,
+  { request, deployment, workflowId, spec, specDigest }: Pending,
+  now: string,
+): ClusterRecord {
+  const entry: DeploymentRecord = {
+    deployment,
+    operation: request.operation,
+    actor: request.actor,
+    reason: request.reason ?? '',
+    startedAt: now,
+    outcome: 'running',
+    specDigest,
+    workflowId,
+    leftBehind: [],
+  };
+  const operation = { operation: request.operation, deployment, by: request.actor, since: now, workflowId };
+  return withinBudget({
+    ...state,
+    state: 'deploying',
+    ...(state.running ? { waiting: operation } : { running: operation }),
+    deployments: [...state.deployments, entry],
+    // Last, since insertion order is age.
+    specs: { ...without(state.specs, specDigest), [specDigest]: spec },
+    droppedSpecs: state.droppedSpecs.filter((digest) => digest !== specDigest),
+    lastDeployment: deployment,
+  });
+}
+
+/** It ended; one that waited for it runs from now on. */
+export function ended(
+  state: ClusterRecord,
+  { deployment }: Admitted,
+  { outcome, result, failure }: Conclusion,
+  now: string,
+): ClusterRecord {
+  const serving = result ? result.serving : state.serving;
+  const { failed, leftBehind = [], difference = [], kept = [] } = failure ?? {};
+  const facts = result
+    ? { difference: [], kept: result.kept ?? [], abandoned: result.abandoned ?? [] }
+    : { difference, kept };
+  const finished: Partial<DeploymentRecord> = {
+    finishedAt: now,
+    outcome,
+    leftBehind,
+    ...(failed && (outcome === 'rolled-back' || outcome === 'stuck') ? { failed } : {}),
+    ...withoutEmpty(facts),
+    ...(result?.measured ? { measured: result.measured } : {}),
+  };
+  const deployments = state.deployments.map((entry) =>
+    entry.deployment === deployment ? { ...entry, ...finished } : entry,
+  );
+  return withinBudget({
+    ...state,
+    running: state.waiting,
+    waiting: null,
+    serving,
+    state: state.waiting ? 'deploying' : stateAfter(serving, deployments),
+    deployments,
+  });
+}
+
+/** One that waited is dropped before it began. */
+export const dropped = (state: ClusterRecord, now: string): ClusterRecord => ({
+  ...state,
+  waiting: null,
+  deployments: state.deployments.map((entry) =>
+    entry.deployment === state.waiting?.deployment ? { ...entry, outcome: 'cancelled', finishedAt: now } : entry,
+  ),
+});
+
+/** The record as the hosts show it: the deployment that left what is there, under the installation that made it. */
+export function adopted(
+  state: ClusterRecord,
+  { installation, lastDeployment, serving, spec, specDigest, actor, reason }: AdoptRequest,
+  now: string,
+): ClusterRecord {
+  const entry: DeploymentRecord = {
+    deployment: lastDeployment,
+    operation: 'deploy',
+    actor,
+    reason: `adopted from what the hosts show${reason ? `: ${reason}` : ''}`,
+    startedAt: now,
+    finishedAt: now,
+    outcome: serving ? 'succeeded' : 'stuck',
+    specDigest,
+    workflowId: '',
+    leftBehind: serving ? [] : ['units or leases of a deployment that does not serve'],
+  };
+  return withinBudget({
+    ...state,
+    installation,
+    serving,
+    state: serving ? 'serving' : 'stuck',
+    deployments: [...state.deployments.filter(({ deployment }) => deployment !== lastDeployment), entry].toSorted(
+      (a, b) => a.deployment - b.deployment,
+    ),
+    specs: { ...without(state.specs, specDigest), [specDigest]: spec },
+    droppedSpecs: state.droppedSpecs.filter((digest) => digest !== specDigest),
+    lastDeployment: Math.max(state.lastDeployment, lastDeployment),
+  });
+}
+
+/** The spec an operation aims at: the given one, else the one that serves, else the newest known. */
+export function targetOf(
+  request: Pick<OperationRequest, 'spec' | 'specDigest'>,
+  state: ClusterRecord,
+): { readonly spec: ClusterSpec; readonly specDigest: string } | undefined {
+  if (request.spec && request.specDigest) return { spec: request.spec, specDigest: request.specDigest };
+  const digests = [state.serving?.specDigest, ...state.deployments.map(({ specDigest }) => specDigest).reverse()];
+  const specDigest = digests.find((digest) => digest !== undefined && state.specs[digest] !== undefined);
+  return specDigest === undefined ? undefined : { spec: state.specs[specDigest]!, specDigest };
+}
+
+function stateAfter(serving: Serving | null, deployments: readonly DeploymentRecord[]): ClusterState {
+  const { outcome } = deployments.at(-1)!;
+  if (outcome === 'stuck') return 'stuck';
+  if (isHandedOver(deployments)) return 'degraded';
+  if (serving) return 'serving';
+  return deployments.some((entry) => entry.outcome === 'succeeded') ? 'stopped' : 'none';
+}
+
+/** Whether something that a superseded operation began is on the hosts and nobody has finished it since. */
+function isHandedOver(deployments: readonly DeploymentRecord[]): boolean {
+  const settled = deployments.findLastIndex(({ outcome }) => outcome === 'succeeded' || outcome === 'unchanged');
+  return deployments.slice(settled + 1).some(({ outcome }) => outcome === 'superseded');
+}
+
+/**
+ * The record within its budget: old spec bodies go first and are named, then what old deployments tell beyond who, what
+ * and how it ended. No deployment is ever dropped.
+ */
+export function withinBudget(state: ClusterRecord, budget = RECORD_BUDGET): ClusterRecord {
+  const sizes = new Map(Object.entries(state.specs).map(([digest, spec]) => [digest, JSON.stringify(spec).length]));
+  let size = JSON.stringify({ ...state, specs: {} }).length + [...sizes.values()].reduce((sum, one) => sum + one, 0);
+  if (size <= budget) return state;
+  const needed = new Set([state.serving?.specDigest, Object.keys(state.specs).at(-1)]);
+  const going: string[] = [];
+  for (const [digest, length] of sizes) {
+    if (size <= budget) break;
+    if (needed.has(digest)) continue;
+    going.push(digest);
+    size -= length;
+  }
+  const specs = Object.fromEntries(Object.entries(state.specs).filter(([digest]) => !going.includes(digest)));
+  const deployments = state.deployments.map((entry) => {
+    if (size <= budget || entry.outcome === 'running') return entry;
+    const short = brief(entry);
+    size -= JSON.stringify(entry).length - JSON.stringify(short).length;
+    return short;
+  });
+  return { ...state, specs, deployments, droppedSpecs: [...state.droppedSpecs, ...going] };
+}
+
+/** A deployment without its evidence and figures. */
+function brief({ failed, difference: _, kept: __, measured: ___, ...entry }: DeploymentRecord): DeploymentRecord {
+  return { ...entry, ...(failed ? { failed: { ...failed, evidence: '' } } : {}) };
+}
+
+const without = <T>(all: Readonly<Record<string, T>>, key: string): Record<string, T> =>
+  Object.fromEntries(Object.entries(all).filter(([name]) => name !== key));
+
+const withoutEmpty = <T extends Record<string, readonly unknown[]>>(lists: T): Partial<T> =>
+  Object.fromEntries(Object.entries(lists).filter(([, list]) => list.length > 0)) as Partial<T>;

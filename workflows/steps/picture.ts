@@ -1,0 +1,101 @@
+import { differences, type Difference, type HostPicture, type PictureScope } from '../../src/facts/host-picture.ts';
+import { modelPlan } from '../../src/plan/model.ts';
+import type { HostRef } from '../../src/plan/types.ts';
+import type { ClusterSpec } from '../../src/spec/schema.ts';
+import type { OperationInput } from '../messages.ts';
+import { runtimesOn } from '../observe.ts';
+import type { Operation } from '../operation.ts';
+import type { Act } from '../proxies.ts';
+import { enginesOf, routerRef, type DeployContext } from './context.ts';
+
+/** Pictures of hosts by name: what of this cluster is there. */
+export type Pictures = ReadonlyMap<string, HostPicture>;
+
+/** Every host of the plan, before anything is done there. */
+export async function pictures(context: DeployContext): Promise<Pictures> {
+  const found = new Map<string, HostPicture>();
+  const { plan, act, operation } = context;
+  await operation.each(plan.hosts, async (ref) => {
+    found.set(ref.name, await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name)));
+  });
+  return found;
+}
+
+/** Looks at the same hosts again once all is undone; what differs is left behind, what could not be seen too. */
+export async function compare(context: DeployContext, before: Pictures): Promise<void> {
+  const { plan, act, operation } = context;
+  const found: Difference[] = [];
+  const kept: string[] = [];
+  await operation.each(plan.hosts, async (ref) => {
+    try {
+      const after = await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
+      found.push(...differences(before.get(ref.name), after));
+      kept.push(...keptRows(after));
+    } catch (error) {
+      operation.left(ref.name, error);
+    }
+  });
+  operation.compared(inOrder(found), kept.toSorted());
+}
+
+/** Looks at hosts once a cluster is destroyed: nothing of it may be there. */
+export async function nothingLeft(
+  { spec, cluster, installation, serving }: OperationInput,
+  { act, operation, refs }: { readonly act: Act; readonly operation: Operation; readonly refs: readonly HostRef[] },
+): Promise<void> {
+  const found: Difference[] = [];
+  const kept: string[] = [];
+  const { path: modelPath } = modelPlan(spec);
+  await operation.each(refs, async (ref) => {
+    const docker = runtimesOn(spec, ref.name, serving).includes('docker');
+    const scope = { cluster, installation, docker, ports: [], modelPath, images: imagesOf(spec) };
+    const after = await pictureOf(act, ref, scope);
+    found.push(...differences(undefined, after));
+    kept.push(...keptRows(after));
+  });
+  operation.compared(inOrder(found), kept.toSorted());
+}
+
+const pictureOf = (
+  act: Act,
+  ref: HostRef,
+  scope: PictureScope,
+  router?: ReturnType<typeof routerAt>,
+): Promise<HostPicture> =>
+  act({ summary: `picture of ${ref.name}` }).pictureHost({ ref, scope, ...(router ? { router } : {}) });
+
+function scopeIn({ input, plan }: DeployContext, host: string): PictureScope {
+  const { cluster, installation, spec, serving } = input;
+  const ports = enginesOf(plan).flatMap(({ ranks }) =>
+    ranks.filter((rank) => rank.host === host).flatMap((rank) => rank.ports),
+  );
+  const { router } = plan;
+  if (router.kind === 'managed' && router.host === host) ports.push(router.port);
+  return {
+    cluster,
+    installation,
+    docker: runtimesOn(spec, host, serving).includes('docker'),
+    ports: [...new Set(ports)].toSorted((a, b) => a - b),
+    modelPath: plan.model.path,
+    images: plan.images.filter(({ hosts }) => hosts.includes(host)).map(({ reference }) => reference),
+  };
+}
+
+/** The router whose list the picture of its host shows: the kept one, or the one that is replaced, as the record has it. */
+function routerAt({ plan, input, ref }: DeployContext, host: string) {
+  const { router } = plan;
+  const { serving } = input;
+  if (router.kind === 'external' || router.host !== host || !serving) return undefined;
+  return { router: { ...router, url: serving.router.url }, ...routerRef(plan, ref) };
+}
+
+const imagesOf = ({ engine, prefill, decode, router }: ClusterSpec): string[] => {
+  const named = [engine.image, prefill.image, decode.image, 'image' in router ? router.image : undefined];
+  return [...new Set(named.filter((image) => image !== undefined))];
+};
+
+const keptRows = ({ host, kept }: HostPicture): string[] =>
+  kept.map(({ kind, what, bytes }) => `${host}: ${kind} ${what} (${(bytes / 2 ** 30).toFixed(1)} GiB)`);
+
+const inOrder = (found: readonly Difference[]): Difference[] =>
+  found.toSorted((a, b) => (a.host < b.host ? -1 : a.host > b.host ? 1 : 0));
