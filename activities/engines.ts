@@ -1,7 +1,7 @@
 import { DeployError } from '../src/errors.ts';
 import { NoAnswer } from '../src/drivers/ask.ts';
 import { engineClient, type EngineClient } from '../src/drivers/engine-client.ts';
-import { LABELS, type Drivers, type Host, type UnitState } from '../src/drivers/types.ts';
+import type { Drivers, Host, UnitState } from '../src/drivers/types.ts';
 import type { EnginePlan, HostRef, RankPlan } from '../src/plan/types.ts';
 import { heartbeat, signal } from './context.ts';
 import { explainExit, type ExitReason } from './engine-exit.ts';
@@ -9,6 +9,7 @@ import {
   containerOf,
   expandAll,
   findUnit,
+  labelsOf,
   logOf,
   needFreePorts,
   pacer,
@@ -17,6 +18,8 @@ import {
   stopUnit,
   tailOf,
   unitFolder,
+  unitOf,
+  type Labelled,
   type UnitAt,
 } from './units.ts';
 
@@ -67,7 +70,7 @@ export function createEngineActivities(drivers: Drivers, { pollMs = 1000 }: { re
       const config = await writeKeys(drivers, host, engine, rank, folder);
       await host.runtime(engine.runtime).start({
         name: engine.name,
-        labels: labelsOf(engine, rank, { cluster, installation }),
+        labels: labelsOf(labelled(engine, rank), { cluster, installation }),
         argv: await argvOf(host, rank, folder),
         env: { ...rank.env, ...(await secretEnvOf(drivers, rank)) },
         stopTimeoutSeconds: engine.stopTimeoutSeconds,
@@ -149,10 +152,6 @@ export function createEngineActivities(drivers: Drivers, { pollMs = 1000 }: { re
 
 // ---- Starting
 
-type Owner = Pick<UnitAt, 'cluster' | 'installation'>;
-
-const unitOf = ({ name, runtime, deployment }: EnginePlan, owner: Owner) => ({ name, runtime, deployment, ...owner });
-
 function rankOf(engine: EnginePlan, number: number): RankPlan {
   const rank = engine.ranks.find((row) => row.rank === number);
   if (!rank) throw new Error(`${engine.name} has no rank ${number}`);
@@ -165,22 +164,21 @@ function refOf(refs: readonly HostRef[], name: string): HostRef {
   return ref;
 }
 
-function labelsOf(engine: EnginePlan, rank: RankPlan, { cluster, installation }: Owner): Record<string, string> {
-  return {
-    [LABELS.cluster]: cluster,
-    [LABELS.kind]: 'engine',
-    [LABELS.role]: engine.role,
-    [LABELS.index]: String(engine.index),
-    [LABELS.rank]: String(rank.rank),
-    [LABELS.digest]: engine.digest,
-    [LABELS.deployment]: String(engine.deployment),
-    [LABELS.installation]: installation,
-    [LABELS.gpus]: rank.gpus.map(({ index }) => index).join(','),
-    [LABELS.nics]: rank.nics.join(','),
-    // The router knows rank 0 only.
-    ...(rank.rank === 0 ? { [LABELS.url]: engine.url } : {}),
-  };
-}
+const labelled = (
+  { role, index, digest, deployment, url, kvGeneration }: EnginePlan,
+  { rank, gpus, nics }: RankPlan,
+): Labelled => ({
+  kind: 'engine',
+  role,
+  index,
+  rank,
+  digest,
+  deployment,
+  gpus: gpus.map((gpu) => gpu.index),
+  nics,
+  ...(rank === 0 ? { url } : {}), // The router knows rank 0 only.
+  generation: kvGeneration,
+});
 
 const CONFIG = '{config}';
 const configOf = (folder: string) => `${folder}/keys.yaml`;

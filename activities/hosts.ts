@@ -122,6 +122,7 @@ function foundUnit({ name, labels, running }: UnitState, runtime: Runtime['kind'
   const list = (text: string | undefined) => (text === undefined || text === '' ? [] : text.split(','));
   const nics = labels[LABELS.nics];
   const url = labels[LABELS.url];
+  const kvGeneration = labels[LABELS.generation];
   return {
     name,
     kind: labels[LABELS.kind] === 'router' ? 'router' : 'engine',
@@ -135,6 +136,7 @@ function foundUnit({ name, labels, running }: UnitState, runtime: Runtime['kind'
     deployment: Number(labels[LABELS.deployment] ?? 0),
     installation: labels[LABELS.installation] ?? '',
     ...(url === undefined ? {} : { url }),
+    ...(kvGeneration === undefined ? {} : { kvGeneration }),
     running,
   };
 }

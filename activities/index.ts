@@ -8,6 +8,8 @@ import { forTemporal } from './failure.ts';
 import { createHostActivities } from './hosts.ts';
 import { createImageActivities } from './images.ts';
 import { createInspectActivities } from './inspect.ts';
+import { createPictureActivities } from './picture.ts';
+import { createLeaseActivities } from './leases.ts';
 import { createPlanActivities } from './plan.ts';
 import { createRdmaActivities } from './rdma.ts';
 import { createReadinessActivities } from './readiness.ts';
@@ -35,6 +37,7 @@ export const createActivities = (
     {
       ...createHostActivities(drivers),
       ...createPlanActivities(),
+      ...createLeaseActivities(drivers),
       ...createRocmActivities(drivers),
       ...createRdmaActivities(drivers),
       ...createImageActivities(drivers),
@@ -45,6 +48,7 @@ export const createActivities = (
       ...createConfirmActivities(drivers),
       ...createInspectActivities(drivers),
       ...createReadinessActivities(drivers),
+      ...createPictureActivities(drivers),
     },
     redact,
   );

@@ -1,3 +1,4 @@
+import { adoptionOf, type FoundCluster } from '../src/plan/adopt.ts';
 import { planCluster } from '../src/plan/plan.ts';
 import { planDestroy, type DestroyPlan } from '../src/plan/destroy.ts';
 import { externalRouter } from '../src/plan/router-row.ts';
@@ -13,6 +14,12 @@ export const createPlanActivities = () => ({
     return planCluster(input);
   },
 
+  /** Errors: CLUSTER_UNKNOWN, NAME_CONFLICT. */
+  async planAdoption(input: Parameters<typeof adoptionOf>[0]): Promise<FoundCluster> {
+    return adoptionOf(input);
+  },
+
+  /** Errors: NAME_CONFLICT. */
   async planDestruction(
     input: Parameters<typeof planDestroy>[0],
   ): Promise<DestroyPlan & { readonly external?: ExternalRouterPlan }> {

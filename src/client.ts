@@ -1,25 +1,31 @@
 import { randomUUID } from 'node:crypto';
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, type UpdateDefinition } from '@temporalio/common';
 import {
   Client,
   Connection,
+  QueryRejectedError,
   WithStartWorkflowOperation,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
   WorkflowUpdateRPCTimeoutOrCancelledError,
   type WorkflowExecutionInfo,
+  type WorkflowHandle,
 } from '@temporalio/client';
 import type { Finding } from './checks/check.ts';
 import { diagnose } from './diagnose.ts';
 import { DeployError, ERROR_CODES, type ErrorCode } from './errors.ts';
 import { connectionSettings, dataConverter, temporalUnreachable, type ConnectionSettings } from './connection.ts';
+import { ATTRIBUTES } from '../workflows/attributes.ts';
 import {
+  adoptCluster,
   cancelOperation,
   clusterRecord,
   clusterWorkflowId,
+  forgetCluster,
   operate,
   operationProgress,
   WORKFLOW_QUEUE,
+  type AdoptRequest,
   type Admitted,
   type ClusterRecord,
   type OperationProgress,
@@ -30,6 +36,8 @@ import {
 const REQUEST_VALID_MS = 20_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const QUERY_DEADLINE_MS = 10_000;
+/** History of a workflow that no Temporal worker has taken: started, and its first task scheduled. */
+const UNTOUCHED_EVENTS = 2;
 
 /** All that the CLI asks of Temporal. Errors: TEMPORAL_UNREACHABLE, NO_WORKER, and the codes of refused Updates. */
 export interface TandemClient {
@@ -38,24 +46,42 @@ export interface TandemClient {
   submit(cluster: string, request: Omit<OperationRequest, 'notAfter'>): Promise<Admitted>;
   /** Cancels the running operation of a cluster. */
   cancel(cluster: string, by: { readonly actor: string; readonly reason?: string }): Promise<Admitted>;
+  /** Gives a cluster the record that the hosts show. */
+  adopt(cluster: string, request: Omit<AdoptRequest, 'notAfter'>): Promise<Admitted>;
+  /** Ends the entity of a destroyed cluster, and its record with it. Errors: CLUSTER_UNKNOWN. */
+  forget(cluster: string, by: { readonly actor: string }): Promise<void>;
   /** The record of a cluster. Errors: CLUSTER_UNKNOWN. */
   record(cluster: string): Promise<ClusterRecord>;
+  /** As `record`; undefined where no cluster of this name is known. */
+  find(cluster: string): Promise<ClusterRecord | undefined>;
   /** The names of all clusters that have an entity. */
   clusters(): Promise<readonly string[]>;
   /** Progress of an operation; undefined while it has not begun. */
   progress(workflowId: string): Promise<OperationProgress | undefined>;
   /** Waits for an operation's end; never throws for how it ended. */
   settled(workflowId: string): Promise<void>;
-  /** Runs a workflow that only reads, and returns its result. */
-  ask<T>(workflowType: string, args: readonly unknown[]): Promise<T>;
+  /** Runs a workflow that is no operation of a cluster, and returns its result; `shown` is what Temporal's list says of it. */
+  ask<T>(workflowType: string, args: readonly unknown[], shown?: Shown): Promise<T>;
+  /** Until when a request that is made now stays valid, ISO 8601. */
+  notAfter(): string;
   /** Whether the server has what Tandem needs, and a Temporal worker serves workflows and this site. */
   diagnose(site: string): Promise<readonly Finding[]>;
   close(): Promise<void>;
 }
 
+/** What is seen of a workflow in Temporal's list. */
+export interface Shown {
+  readonly summary: string;
+  readonly cluster: string;
+  readonly actor: string;
+  readonly memo: Readonly<Record<string, string>>;
+}
+
+/** `requestValidMs` is how long a request waits for a Temporal worker to take it. */
 export async function connectClient(
   settings: ConnectionSettings = connectionSettings(),
   identity?: string,
+  { requestValidMs = REQUEST_VALID_MS }: { readonly requestValidMs?: number } = {},
 ): Promise<TandemClient> {
   const connection = await Connection.connect({
     ...settings.connectionOptions,
@@ -63,55 +89,28 @@ export async function connectClient(
   }).catch((cause: unknown) => {
     throw temporalUnreachable(settings.origin, cause);
   });
-  const client = new Client({
-    connection,
-    namespace: settings.namespace,
-    dataConverter,
-    ...(identity ? { identity } : {}),
-  });
-  const entity = (cluster: string) => client.workflow.getHandle(clusterWorkflowId(cluster));
+  const options = { connection, namespace: settings.namespace, dataConverter, ...(identity ? { identity } : {}) };
+  const client = new Client(options);
+  // A forgotten cluster, or one whose entity was terminated, is not known any more, though Temporal keeps its history.
+  const entities = new Client({ ...options, workflow: { queryRejectCondition: 'NOT_OPEN' } });
+  const entity = (cluster: string) => entities.workflow.getHandle(clusterWorkflowId(cluster));
 
   return {
     settings,
-    async submit(cluster, request) {
-      const updateId = randomUUID();
-      const deadline = Date.now() + REQUEST_VALID_MS;
-      const startWorkflowOperation = new WithStartWorkflowOperation('cluster', {
-        workflowId: clusterWorkflowId(cluster),
-        taskQueue: WORKFLOW_QUEUE,
-        args: [{ cluster }],
-        workflowIdConflictPolicy: 'USE_EXISTING',
-        staticSummary: `Cluster **${cluster}**: its record and its operations`,
-      });
-      const args: [OperationRequest] = [{ ...request, notAfter: new Date(deadline).toISOString() }];
-      try {
-        return await connection.withDeadline(deadline, () =>
-          client.workflow.executeUpdateWithStart(operate, { args, updateId, startWorkflowOperation }),
-        );
-      } catch (error) {
-        if (error instanceof WorkflowUpdateFailedError) throw refusedUpdate(error);
-        // It may have been admitted and the answer lost: look once more, past the time until which it may be admitted.
-        return await lastLook(
-          () => entity(cluster).getUpdateHandle<Admitted>(updateId).result(),
-          deadline,
-          cluster,
-          settings.origin,
-          connection,
-          error,
-        );
-      }
-    },
+    submit: (cluster, request) => requested<OperationRequest>(operate, cluster, request),
+    adopt: (cluster, request) => requested<AdoptRequest>(adoptCluster, cluster, request),
     async cancel(cluster, by) {
-      return await readable(cluster, () =>
-        connection.withDeadline(Date.now() + REQUEST_VALID_MS, () =>
-          entity(cluster).executeUpdate(cancelOperation, { args: [by] }),
-        ),
-      );
+      return await updated(cluster, () => entity(cluster).executeUpdate(cancelOperation, { args: [by] }));
     },
-    async record(cluster) {
-      return await readable(cluster, () =>
-        connection.withDeadline(Date.now() + QUERY_DEADLINE_MS, () => entity(cluster).query(clusterRecord)),
-      );
+    async forget(cluster, by) {
+      await updated(cluster, () => entity(cluster).executeUpdate(forgetCluster, { args: [by] }));
+    },
+    record,
+    async find(cluster) {
+      return await record(cluster).catch((error: unknown) => {
+        if (error instanceof DeployError && error.code === 'CLUSTER_UNKNOWN') return undefined;
+        throw error;
+      });
     },
     async clusters() {
       const names: string[] = [];
@@ -141,31 +140,112 @@ export async function connectClient(
         }
       }
     },
-    async ask<T>(workflowType: string, args: readonly unknown[]): Promise<T> {
+    async ask<T>(workflowType: string, args: readonly unknown[], shown?: Shown): Promise<T> {
       try {
-        return (await client.workflow.execute(workflowType, {
+        const handle = await client.workflow.start(workflowType, {
           workflowId: `${workflowType}/${randomUUID()}`,
           taskQueue: WORKFLOW_QUEUE,
           args: [...args],
-        })) as T;
+          ...(shown ? listed(shown) : {}),
+        });
+        return (await taken(handle)) as T;
       } catch (error) {
         const cause = error instanceof Error && 'cause' in error ? error.cause : error;
         if (cause instanceof ApplicationFailure) throw fromFailure(cause);
         throw error;
       }
     },
+    notAfter: () => new Date(Date.now() + requestValidMs).toISOString(),
     diagnose: (site) => diagnose(connection, settings, site),
     close: () => connection.close(),
   };
+
+  /** Sends a request that no Temporal worker may take after its time: whatever this returns or throws is final. */
+  async function requested<Request extends { readonly notAfter: string }>(
+    update: UpdateDefinition<Admitted, [Request]>,
+    cluster: string,
+    request: Omit<Request, 'notAfter'>,
+  ): Promise<Admitted> {
+    const updateId = randomUUID();
+    const deadline = Date.now() + requestValidMs;
+    const startWorkflowOperation = new WithStartWorkflowOperation('cluster', {
+      workflowId: clusterWorkflowId(cluster),
+      taskQueue: WORKFLOW_QUEUE,
+      args: [{ cluster }],
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      staticSummary: `Cluster **${cluster}**: its record and its operations`,
+    });
+    const args = [{ ...request, notAfter: new Date(deadline).toISOString() }] as unknown as [Request];
+    try {
+      return await connection.withDeadline(deadline, () =>
+        client.workflow.executeUpdateWithStart(update, { args, updateId, startWorkflowOperation }),
+      );
+    } catch (error) {
+      if (error instanceof WorkflowUpdateFailedError) throw refusedUpdate(error);
+      // It may have been admitted and the answer lost: look once more, past the time until which it may be admitted.
+      return await lastLook(
+        () => entity(cluster).getUpdateHandle<Admitted>(updateId).result(),
+        deadline,
+        cluster,
+        settings.origin,
+        connection,
+        error,
+      );
+    }
+  }
+
+  async function record(cluster: string): Promise<ClusterRecord> {
+    try {
+      return await readable(cluster, () =>
+        connection.withDeadline(Date.now() + QUERY_DEADLINE_MS, () => entity(cluster).query(clusterRecord)),
+      );
+    } catch (error) {
+      if (isDeadline(error)) throw noWorker();
+      throw error;
+    }
+  }
+
+  /** An Update without a time limit of its own is delivered whenever a Temporal worker comes: so first see that one is there. */
+  async function updated<T>(cluster: string, update: () => Promise<T>): Promise<T> {
+    await record(cluster);
+    try {
+      return await readable(cluster, () => connection.withDeadline(Date.now() + requestValidMs, update));
+    } catch (error) {
+      if (isDeadline(error)) throw unknownOutcome(cluster, settings.origin, error);
+      throw error;
+    }
+  }
 
   async function readable<T>(cluster: string, read: () => Promise<T>): Promise<T> {
     try {
       return await read();
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError) throw refusedUpdate(error);
-      if (error instanceof WorkflowNotFoundError) throw clusterUnknown(cluster);
-      if (isDeadline(error)) throw noWorker();
+      if (error instanceof WorkflowNotFoundError || error instanceof QueryRejectedError) throw clusterUnknown(cluster);
       throw error;
+    }
+  }
+
+  /** The result of a workflow; one that no Temporal worker has begun in time is ended, so that nothing happens later. */
+  async function taken(handle: WorkflowHandle): Promise<unknown> {
+    const result = handle.result();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => (timer = setTimeout(() => resolve('late'), requestValidMs)));
+    try {
+      const first = await Promise.race([
+        result.then(
+          () => 'ended',
+          () => 'ended',
+        ),
+        late,
+      ]);
+      if (first === 'late' && (await handle.describe()).historyLength <= UNTOUCHED_EVENTS) {
+        await handle.terminate('no Temporal worker took it');
+        throw noWorker();
+      }
+      return await result;
+    } finally {
+      clearTimeout(timer);
     }
   }
 }
@@ -185,15 +265,27 @@ async function lastLook(
   } catch (again) {
     if (again instanceof WorkflowUpdateFailedError) throw refusedUpdate(again);
     if (again instanceof WorkflowNotFoundError || isDeadline(again)) throw noWorker();
-    throw new DeployError({
-      code: 'UNKNOWN',
-      message: `whether the request was admitted could not be read from ${origin}`,
-      remedy: `See \`tandem status ${cluster}\`.`,
-      retryable: true,
-      cause: again,
-    });
+    throw unknownOutcome(cluster, origin, again);
   }
 }
+
+const unknownOutcome = (cluster: string, origin: string, cause: unknown) =>
+  new DeployError({
+    code: 'UNKNOWN',
+    message: `whether the request was carried out could not be read from ${origin}; it may still be`,
+    remedy: `See \`tandem status ${cluster}\`.`,
+    retryable: true,
+    cause,
+  });
+
+const listed = ({ summary, cluster, actor, memo }: Shown) => ({
+  staticSummary: summary,
+  memo,
+  typedSearchAttributes: [
+    { key: ATTRIBUTES.cluster, value: cluster },
+    { key: ATTRIBUTES.actor, value: actor },
+  ],
+});
 
 const noWorker = () =>
   new DeployError({

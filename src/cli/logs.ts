@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { targetOf } from '../../workflows/record.ts';
 import { DeployError } from '../errors.ts';
 import { jsonOption, print, withClient } from './output.ts';
 
@@ -14,7 +15,8 @@ export function addLogs(program: Command): void {
       .option('--tail <lines>', 'lines of each', (value) => Number.parseInt(value, 10), 50),
   ).action((name: string, { json, engine, tail }: { json?: boolean; engine?: string; tail: number }) =>
     withClient(json, async (client) => {
-      const { serving, specs } = await client.record(name);
+      const record = await client.record(name);
+      const { serving } = record;
       const names = serving
         ? [...serving.engines.map((row) => row.name), ...(serving.router.name ? [serving.router.name] : [])]
         : [];
@@ -30,7 +32,7 @@ export function addLogs(program: Command): void {
         });
       }
       const logs = await client.ask<Record<string, string>>('logs', [
-        { serving, spec: specs[serving.specDigest], names: wanted, tailLines: tail },
+        { serving, spec: targetOf({}, record)?.spec, names: wanted, tailLines: tail },
       ]);
       print(
         logs,

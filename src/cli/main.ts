@@ -1,12 +1,15 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addAdopt } from './adopt.ts';
 import { addCancel } from './cancel.ts';
 import { addCheck } from './check.ts';
 import { addDeploy } from './deploy.ts';
 import { addDestroy } from './destroy.ts';
 import { addDoctor } from './doctor.ts';
+import { addForget } from './forget.ts';
 import { addHistory } from './history.ts';
+import { addLease } from './lease.ts';
 import { addList } from './list.ts';
 import { addLocal } from './local.ts';
 import { addLogs } from './logs.ts';
@@ -55,6 +58,9 @@ for (const add of [
   addHistory,
   addDestroy,
   addCancel,
+  addAdopt,
+  addForget,
+  addLease,
   addLogs,
   addCheck,
   addWorker,

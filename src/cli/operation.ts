@@ -1,6 +1,9 @@
 import type { Command } from 'commander';
 import type { TandemClient } from '../client.ts';
+import { DeployError } from '../errors.ts';
+import type { ClusterSpec } from '../spec/schema.ts';
 import type { Admitted, OperationProgress, OperationRequest } from '../../workflows/messages.ts';
+import { targetOf } from '../../workflows/record.ts';
 import { actorOf, EXIT, exitOf, jsonOption, note, print, withClient } from './output.ts';
 import { progressLines, renderConclusion } from './views/operation.ts';
 
@@ -9,6 +12,9 @@ const POLL_MS = 500;
 
 export interface OperationOptions {
   readonly detach?: boolean;
+  readonly takeOver?: boolean;
+  /** Names of hosts. */
+  readonly abandonHost?: readonly string[];
   readonly reason?: string;
   readonly actor?: string;
   readonly json?: boolean;
@@ -19,6 +25,13 @@ export const operationOptions = (command: Command): Command =>
   jsonOption(
     command
       .option('--detach', 'return as soon as the operation is admitted')
+      .option('--take-over', 'where an operation runs, let it yield and go on from what is there')
+      .option(
+        '--abandon-host <name>',
+        'a host that is gone for ever: what it holds is named and given up; may be given again',
+        (name: string, before: readonly string[]) => [...before, name],
+        [] as readonly string[],
+      )
       .option('--reason <text>', 'why; kept in the history')
       .option('--actor <name>', 'who asks; default TANDEM_ACTOR, else user@machine (self-asserted)'),
   );
@@ -33,9 +46,13 @@ export async function runOperation(
   await withClient(
     options.json,
     async (client) => {
+      const abandon = options.abandonHost ?? [];
+      if (abandon.length > 0) await needHosts(client, cluster, abandon, request.spec);
       const admitted = await client.submit(cluster, {
         ...request,
         actor,
+        ...(options.takeOver ? { takeOver: true } : {}),
+        ...(abandon.length > 0 ? { abandon } : {}),
         ...(options.reason ? { reason: options.reason } : {}),
       });
       note(
@@ -53,6 +70,26 @@ export async function runOperation(
     },
     `${actor} tandem`,
   );
+}
+
+/** A misspelt name would abandon nothing, and the operation would end stuck at the dead host again. Errors: USAGE. */
+async function needHosts(
+  client: TandemClient,
+  cluster: string,
+  names: readonly string[],
+  spec: ClusterSpec | undefined,
+): Promise<void> {
+  const record = await client.find(cluster);
+  const known = [spec, record && targetOf({}, record)?.spec].flatMap((one) => one?.hosts.list ?? []);
+  const hosts = new Set([...known, ...(record?.serving?.hosts ?? [])].map(({ name }) => name));
+  const strange = names.filter((name) => !hosts.has(name));
+  if (strange.length === 0) return;
+  throw new DeployError({
+    code: 'USAGE',
+    message: `--abandon-host ${strange.join(', ')}: neither the spec nor the record of ${cluster} has such a host`,
+    remedy: hosts.size > 0 ? `They have ${[...hosts].join(', ')}.` : 'Give the spec by --spec FILE.',
+    retryable: false,
+  });
 }
 
 /** Shows an operation's progress on stderr until it ends, then its conclusion; the first Ctrl-C detaches. */

@@ -2,7 +2,6 @@ import type { Command } from 'commander';
 import type { Plan } from '../plan/types.ts';
 import { isNoop } from '../plan/noop.ts';
 import { connectClient, type TandemClient } from '../client.ts';
-import { DeployError } from '../errors.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import type { PlanQuestion } from '../../workflows/inspect.ts';
 import { EXIT, jsonOption, print, reporting } from './output.ts';
@@ -32,14 +31,11 @@ export function addPlan(program: Command): void {
 
 /** What a deploy of `spec` would start from: the record of its cluster, or none yet. */
 export async function planQuestion(client: TandemClient, spec: ClusterSpec): Promise<PlanQuestion> {
-  const record = await client.record(spec.name).catch((error: unknown) => {
-    if (error instanceof DeployError && error.code === 'CLUSTER_UNKNOWN') return undefined;
-    throw error;
-  });
+  const record = await client.find(spec.name);
   return {
     spec,
     cluster: spec.name,
-    deployment: (record?.deployments.at(-1)?.deployment ?? 0) + 1,
+    deployment: (record?.lastDeployment ?? 0) + 1,
     installation: record?.installation ?? 'new',
     serving: record?.serving ?? null,
   };

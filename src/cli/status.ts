@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { targetOf } from '../../workflows/record.ts';
 import type { TandemClient } from '../client.ts';
 import { jsonOption, print, withClient } from './output.ts';
 import { renderStatus, statusView, type StatusView } from './views/cluster.ts';
@@ -37,7 +38,7 @@ async function readStatus(client: TandemClient, name: string): Promise<StatusVie
     record.serving
       ? client
           .ask<Record<string, boolean | null>>('health', [
-            { serving: record.serving, spec: record.specs[record.serving.specDigest] },
+            { serving: record.serving, spec: targetOf({}, record)?.spec },
           ])
           .catch(() => ({}))
       : {},

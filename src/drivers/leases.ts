@@ -1,4 +1,5 @@
 import { DeployError } from '../errors.ts';
+import type { Lease } from '../plan/types.ts';
 import type { Host, LeaseOwner, Leases } from './types.ts';
 
 const SHORT_MS = 30_000;
@@ -60,37 +61,37 @@ done
 exit $code
 `;
 
+/**
+ * Removes leases of whoever holds them, when their content is still what was seen, and writes down each in the file
+ * `.broken` before it goes: folder, what a line of this call begins with, then address and content in turn; the lines
+ * are stdin. A repeat writes no line twice. Prints all lines of this call.
+ */
+const BREAK = String.raw`
+umask 002
+cd -- "$1" || exit 1
+note=$2
+shift 2
+while [ $# -gt 1 ]; do
+  IFS= read -r line || exit 1
+  if [ -f "$1" ] && [ "$(head -c 4096 -- "$1" | tr "\n" " ")" = "$2" ]; then
+    grep -qxF -e "$line" .broken 2>/dev/null || printf "%s\n" "$line" >>.broken || exit 1
+    rm -f -- "$1" || exit 1
+  fi
+  shift 2
+done
+[ -e .broken ] || exit 0
+while IFS= read -r line; do
+  case $line in "$note"*) printf "%s\n" "$line" ;; esac
+done <.broken
+`;
+
 /** GPU leases on one host, in `leaseDir`; a lease is a line of JSON. */
 export function hostLeases(host: Host): Leases {
-  const { name, leaseDir, user } = host.ref;
-  const script = async (text: string, args: readonly string[], stdin?: string) =>
-    host.run({
-      argv: ['sh', '-c', text, 'sh', await host.expand(leaseDir), ...args],
-      timeoutMs: SHORT_MS,
-      ...(stdin === undefined ? {} : { stdin }),
-    });
-  const failed = (what: string, evidence: string) =>
-    new DeployError({
-      code: 'COMMAND_FAILED',
-      message: `${name}: the leases in ${leaseDir} could not be ${what}`,
-      remedy: `Check on ${name} that ${user} may read and write ${leaseDir}.`,
-      retryable: false,
-      host: name,
-      evidence,
-    });
+  const script = (text: string, args: readonly string[], stdin?: string) => runScript(host, text, args, stdin);
+  const failed = (what: string, evidence: string) => unusable(host, what, evidence);
 
   return {
-    async list() {
-      const { stdout, stderr, exitCode } = await script(LIST, []);
-      if (exitCode !== 0) throw failed('read', stderr);
-      return stdout
-        .split('\n')
-        .filter((line) => line !== '')
-        .map((line) => {
-          const space = line.indexOf(' ');
-          return { pci: line.slice(0, space), ...parse(line.slice(space + 1)) };
-        });
-    },
+    list: async () => (await listed(host)).map(({ text: _, ...lease }) => lease),
 
     async take(pci, owner) {
       // In address order whatever the caller's: of two sets that overlap, one is then taken whole.
@@ -104,7 +105,8 @@ export function hostLeases(host: Host): Leases {
         const [address = '', holder = ''] = stdout.split('\n');
         throw held(host, address, parse(holder));
       }
-      if (exitCode === NO_FOLDER) throw folderMissing(host, await host.expand(leaseDir), stdout.trim(), stderr);
+      if (exitCode === NO_FOLDER)
+        throw folderMissing(host, await host.expand(host.ref.leaseDir), stdout.trim(), stderr);
       if (exitCode !== 0) throw failed('taken', stderr);
     },
 
@@ -115,6 +117,75 @@ export function hostLeases(host: Host): Leases {
       if (exitCode !== 0) throw failed('released', stderr);
     },
   };
+}
+
+/** A lease with the time it was taken at, ISO 8601 or "unknown". */
+export type HeldLease = Lease & { readonly takenAt: string };
+
+/** Who breaks leases, when (ISO 8601) and why: kept on the host. */
+export interface BreakNote {
+  readonly time: string;
+  readonly actor: string;
+  readonly reason: string;
+}
+
+/**
+ * Removes leases that others hold, as they were seen; those that changed since stay. Each is kept with the note as a line
+ * of JSON in `<leaseDir>/.broken`. Returns those that are broken, by this call or by a former one with the same note.
+ */
+export async function breakHostLeases(
+  host: Host,
+  seen: readonly HeldLease[],
+  { time, actor, reason }: BreakNote,
+): Promise<readonly HeldLease[]> {
+  const same = (a: HeldLease, b: HeldLease) =>
+    a.pci === b.pci &&
+    a.cluster === b.cluster &&
+    a.installation === b.installation &&
+    a.deployment === b.deployment &&
+    a.takenAt === b.takenAt;
+  const going = (await listed(host)).filter((lease) => seen.some((one) => same(one, lease)));
+  const note = `${JSON.stringify({ time, actor, reason }).slice(0, -1)},"lease":`;
+  const lines = going.map(({ text: _, ...lease }) => `${note}${JSON.stringify(lease)}}\n`);
+  const args = going.flatMap(({ pci, text }) => [pci, text]);
+  const { stdout, stderr, exitCode } = await runScript(host, BREAK, [note, ...args], lines.join(''));
+  if (exitCode !== 0) throw unusable(host, 'broken', stderr);
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => (JSON.parse(line) as { lease: HeldLease }).lease);
+}
+
+/** Every lease with what its file holds, line ends as blanks. */
+async function listed(host: Host): Promise<readonly (HeldLease & { readonly text: string })[]> {
+  const { stdout, stderr, exitCode } = await runScript(host, LIST, []);
+  if (exitCode !== 0) throw unusable(host, 'read', stderr);
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const space = line.indexOf(' ');
+      const text = line.slice(space + 1);
+      return { pci: line.slice(0, space), ...parse(text), text };
+    });
+}
+
+const runScript = async (host: Host, text: string, args: readonly string[], stdin?: string) =>
+  host.run({
+    argv: ['sh', '-c', text, 'sh', await host.expand(host.ref.leaseDir), ...args],
+    timeoutMs: SHORT_MS,
+    ...(stdin === undefined ? {} : { stdin }),
+  });
+
+function unusable({ ref: { name, leaseDir, user } }: Host, what: string, evidence: string): DeployError {
+  return new DeployError({
+    code: 'COMMAND_FAILED',
+    message: `${name}: the leases in ${leaseDir} could not be ${what}`,
+    remedy: `Check on ${name} that ${user} may read and write ${leaseDir}.`,
+    retryable: false,
+    host: name,
+    evidence,
+  });
 }
 
 type Owner = Parameters<Leases['release']>[1];
@@ -151,7 +222,7 @@ function held(host: Host, pci: string, holder: ReturnType<typeof parse>): Deploy
   return new DeployError({
     code: 'LEASE_HELD',
     message: `${name}: GPU ${pci} is leased by cluster ${holder.cluster}, deployment ${holder.deployment} of installation ${holder.installation}, since ${holder.takenAt}`,
-    remedy: `Use other GPUs, destroy that cluster, or if it is gone for good: tandem lease break (${host.ref.leaseDir}/${pci} on ${name}).`,
+    remedy: `Use other GPUs, destroy that cluster, or if it is gone for good: \`tandem lease break FILE --host ${name} --pci ${pci} --reason TEXT\`.`,
     retryable: false,
     host: name,
   });

@@ -1,3 +1,4 @@
+import type { HostPicture, PictureScope } from '../facts/host-picture.ts';
 import type { ContainerPlan, HostRef, Lease } from '../plan/types.ts';
 import type { SecretRef } from '../spec/schema.ts';
 
@@ -41,6 +42,11 @@ export interface Host {
   expand(path: string): Promise<string>;
   runtime(kind: 'docker' | 'process'): Runtime;
   readonly leases: Leases;
+  /**
+   * Everything of one cluster that Tandem could have left here; changes nothing. What cannot be read is an error, never
+   * an empty picture. Errors: HOST_*, COMMAND_TIMEOUT, COMMAND_FAILED, WEIGHTS_CORRUPT for a mark that says nothing.
+   */
+  picture(scope: PictureScope): Promise<HostPicture>;
   /** HTTP from the host's own network, by a forward through its master (curl on the host where forwarding is off). */
   readonly fetch: Fetch;
 }
@@ -141,4 +147,6 @@ export const LABELS = {
   /** RDMA devices on that host, "bnxt_re0,bnxt_re1". */
   nics: 'tandem.nics',
   url: 'tandem.url',
+  /** Engines only: the KV generation that it was started under. */
+  generation: 'tandem.generation',
 } as const;

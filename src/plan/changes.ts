@@ -4,12 +4,13 @@ import { byText } from './order.ts';
 import { imagesOf } from './supplies.ts';
 import type { Change, EnginePlan, Inventory, Plan } from './types.ts';
 
-/** What differs from what is there, in the order in which it is done. */
+/** What differs from what is there, in the order in which it is done; `missing` as of `missingUnits`. */
 export function changesOf(
   spec: ClusterSpec,
   inventory: Inventory,
   installation: string,
   plan: Omit<Plan, 'changes' | 'warnings'>,
+  missing: readonly string[],
 ): readonly Change[] {
   const engines = [...plan.prefill, ...plan.decode];
   const first = plan.removals.filter((row) => row.first);
@@ -19,8 +20,8 @@ export function changesOf(
     ...leaseChanges(inventory, installation, plan),
     ...imageChanges(plan, engines),
     ...weightsChanges(spec, inventory, plan, engines),
-    ...engines.map((engine) => engineChange(engine)),
-    routerChange(plan),
+    ...engines.map((engine) => engineChange(plan.cluster, engine, missing)),
+    routerChange(plan, missing),
     ...last.map(removeChange),
     ...plan.releases.map(({ host, pci }): Change => ({
       action: 'remove',
@@ -104,16 +105,29 @@ function weightsChanges(
   ];
 }
 
-function engineChange({ action, name, role, ranks, replaces }: EnginePlan): Change {
+function engineChange(
+  cluster: string,
+  { action, name, role, index, ranks, replaces }: EnginePlan,
+  missing: readonly string[],
+): Change {
   const reason = {
     keep: 'runs as the spec has it',
-    create: `${role} engine to start`,
+    create: `${role} engine to start${removed(`tandem-${cluster}-${role}-${index}-`, missing)}`,
     replace: `ended: ${replaces.join(', ') || 'on another host'}`,
   }[action];
   return { action, kind: 'engine', name, hosts: ranks.map(({ host }) => host), reason };
 }
 
-function routerChange({ router, removals }: Pick<Plan, 'router' | 'removals'>): Change {
+/** Says of a unit that is made anew that its predecessor was taken away behind Tandem's back. */
+function removed(prefix: string, missing: readonly string[]): string {
+  const was = missing.find((name) => name.startsWith(prefix));
+  return was === undefined ? '' : `: ${was} is gone from its hosts, and Tandem did not remove it`;
+}
+
+function routerChange(
+  { cluster, router, removals }: Pick<Plan, 'cluster' | 'router' | 'removals'>,
+  missing: readonly string[],
+): Change {
   if (router.kind === 'external')
     return {
       action: 'keep',
@@ -126,7 +140,7 @@ function routerChange({ router, removals }: Pick<Plan, 'router' | 'removals'>): 
   const old = [...replaces, ...removals.filter(({ kind }) => kind === 'router').map((row) => row.name)];
   const reason = {
     keep: 'runs as the spec has it',
-    create: 'router to start',
+    create: `router to start${removed(`tandem-${cluster}-router-0-`, missing)}`,
     replace: `ended or differs: ${old.join(', ')}`,
   }[action];
   return { action, kind: 'router', name, hosts: [host], reason };

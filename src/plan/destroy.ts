@@ -1,5 +1,5 @@
 import type { ClusterSpec } from '../spec/schema.ts';
-import { foundGroups, strangers } from './found.ts';
+import { foundGroups, isOwn, onlyInstallation, strangers } from './found.ts';
 import { hostRef } from './host-ref.ts';
 import { byText } from './order.ts';
 import { removal } from './removals.ts';
@@ -8,12 +8,14 @@ import type { HostRef, Inventory, LeasePlan, RemovalPlan } from './types.ts';
 
 /** Everything of a cluster that goes when it is destroyed, and what is left alone. */
 export interface DestroyPlan {
+  /** Whose units and leases these are; empty where the hosts show none and no record says. */
+  readonly installation: string;
   /** The router first, so that no request meets a half-gone cluster, then decode, then prefill. */
   readonly removals: readonly RemovalPlan[];
   readonly leases: readonly LeasePlan[];
   /** Hosts that hold something of it, by name. */
   readonly hosts: readonly HostRef[];
-  /** Units with the cluster's label of another installation or of unknown origin, "host: unit, …": never touched. */
+  /** Units with the cluster's label of another installation, of an unknown deployment or origin, "host: unit, …": never touched. */
   readonly strangers: readonly string[];
   /** Hosts that hold something of it and that neither the spec nor the record says how to reach. */
   readonly unreachable: readonly string[];
@@ -21,26 +23,31 @@ export interface DestroyPlan {
 
 const ORDER = { router: 0, decode: 1, prefill: 2 } as const;
 
-/** What of this installation's cluster is on the hosts; empty when nothing is left, so a repeat is harmless. */
+/**
+ * What of this installation's cluster is on the hosts; empty when nothing is left, so a repeat is harmless. Without an
+ * installation, which is a lost record, it is the one that the hosts show. Errors: NAME_CONFLICT where they show two.
+ */
 export function planDestroy({
   cluster,
   spec,
   inventory,
-  installation,
+  installation: recorded,
+  deployment,
   knownHosts = [],
 }: {
   readonly cluster: string;
   readonly spec: ClusterSpec;
   readonly inventory: Inventory;
-  readonly installation: string;
+  readonly installation?: string | undefined;
+  /** The number of this operation: units of later ones are left alone. */
+  readonly deployment?: number | undefined;
   /** How to reach hosts that the spec no longer names. */
   readonly knownHosts?: readonly HostRef[];
 }): DestroyPlan {
+  const installation = recorded ?? onlyInstallation(cluster, inventory) ?? '';
+  const owner = { installation, ...(recorded !== undefined && deployment !== undefined && { deployment }) };
   const own = {
-    hosts: inventory.hosts.map((host) => ({
-      ...host,
-      found: host.found.filter((unit) => unit.installation === installation),
-    })),
+    hosts: inventory.hosts.map((host) => ({ ...host, found: host.found.filter((unit) => isOwn(unit, owner)) })),
   };
   const removals = foundGroups(own)
     .toSorted((a, b) => ORDER[a.role] - ORDER[b.role] || b.index - a.index || byText(a.name, b.name))
@@ -52,10 +59,11 @@ export function planDestroy({
     ...new Set([...removals.flatMap(({ parts }) => parts.map(({ host }) => host)), ...leases.map(({ host }) => host)]),
   ];
   return {
+    installation,
     removals,
     leases,
     hosts: names.toSorted(byText).flatMap((name) => refs.get(name) ?? []),
-    strangers: strangers(inventory, installation),
+    strangers: strangers(inventory, owner),
     unreachable: names.filter((name) => !refs.has(name)).toSorted(byText),
   };
 }

@@ -95,6 +95,7 @@ describe('starting a rank', () => {
       'tandem.installation': 'inst',
       'tandem.gpus': '0',
       'tandem.nics': 'bnxt_re0',
+      'tandem.generation': 'kv-0123456789ab',
       'tandem.url': `http://${ADDRESS}:30000`,
     });
     expect(only!.spec.argv).toContain(`${hosts[0]!.home}/models/m`);

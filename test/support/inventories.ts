@@ -41,7 +41,7 @@ export function runningInventory(plan: Plan, inventory: Inventory): Inventory {
   const engines = [...plan.prefill, ...plan.decode];
   return {
     hosts: inventory.hosts.map((host): HostInventory => {
-      const found: FoundUnit[] = engines.flatMap(({ name, runtime, role, index, digest, deployment, url, ranks }) =>
+      const found: FoundUnit[] = engines.flatMap(({ name, runtime, role, index, digest, deployment, url, ranks, kvGeneration }) =>
         ranks
           .filter((rank) => rank.host === host.host)
           .map(({ rank, gpus, nics }) => ({
@@ -57,6 +57,7 @@ export function runningInventory(plan: Plan, inventory: Inventory): Inventory {
             deployment,
             installation,
             ...(rank === 0 && { url }),
+            kvGeneration,
             running: true,
           })),
       );

@@ -1,5 +1,6 @@
 import type { ClusterRecord, DeploymentRecord, Failed } from '../../../workflows/messages.ts';
-import { failedLines, measuredLine } from './operation.ts';
+import type { Difference } from '../../facts/host-picture.ts';
+import { failedLines, measuredLine, remainsLines } from './operation.ts';
 import { duration, table } from './table.ts';
 
 /** `status --json`: stays stable, more fields are welcome. */
@@ -25,6 +26,14 @@ export interface StatusView {
   }[];
   readonly failed?: Failed;
   readonly leftBehind: readonly string[];
+  /** How the hosts differ from before the last deployment, or from nothing after a destroy. */
+  readonly difference: readonly Difference[];
+  /** Images and complete weights that stay on the hosts as a cache. */
+  readonly kept: readonly string[];
+  /** Hosts that the last deployment gave up, with what was known to be on them. */
+  readonly abandoned: readonly string[];
+  /** One that takes over as soon as the running one has yielded. */
+  readonly waiting: { readonly operation: string; readonly deployment: number; readonly by: string } | null;
 }
 
 /** `health` by engine name; null where it could not be read. */
@@ -55,6 +64,12 @@ export function statusView(
     engines,
     ...(last?.failed ? { failed: last.failed } : {}),
     leftBehind: last?.leftBehind ?? [],
+    difference: last?.difference ?? [],
+    kept: last?.kept ?? [],
+    abandoned: last?.abandoned ?? [],
+    waiting: record.waiting
+      ? { operation: record.waiting.operation, deployment: record.waiting.deployment, by: record.waiting.by }
+      : null,
   };
 }
 
@@ -64,6 +79,8 @@ export function renderStatus(view: StatusView): string {
     lines.push(
       `running    ${view.running.operation} ${view.running.deployment} by ${view.running.by}, at ${view.running.stage || 'its start'}`,
     );
+  if (view.waiting)
+    lines.push(`waiting    ${view.waiting.operation} ${view.waiting.deployment} by ${view.waiting.by}, to take over`);
   if (view.router) lines.push(`router     ${view.router.url}`);
   if (view.engines.length > 0)
     lines.push(
@@ -78,7 +95,7 @@ export function renderStatus(view: StatusView): string {
       ),
     );
   if (view.failed) lines.push(...failedLines(view.failed));
-  for (const left of view.leftBehind) lines.push(`  left behind  ${left}`);
+  lines.push(...remainsLines(view));
   return lines.join('\n');
 }
 
@@ -130,7 +147,7 @@ export function renderHistory(entries: readonly DeploymentRecord[]): string {
     .flatMap((entry) => [
       `${entry.deployment}  ${entry.operation}  ${entry.outcome}  ${entry.startedAt}${entry.finishedAt ? `  ${duration(entry.startedAt, entry.finishedAt)}` : ''}  by ${entry.actor}${entry.reason ? `: ${entry.reason}` : ''}  ${entry.specDigest.slice(0, 19)}`,
       ...(entry.failed ? failedLines(entry.failed) : []),
-      ...entry.leftBehind.map((left) => `  left behind  ${left}`),
+      ...remainsLines(entry),
       ...(entry.measured ? [measuredLine(entry.measured)] : []),
     ])
     .join('\n');

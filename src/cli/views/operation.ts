@@ -58,7 +58,7 @@ export function renderConclusion(
   const undone = progress?.steps.filter(({ state }) => state === 'undone').map(({ name }) => name) ?? [];
   if (undone.length > 0) lines.push(`  unwound  ${undone.join(', ')}`);
   if (entry.outcome === 'rolled-back' || entry.outcome === 'cancelled') lines.push('  nothing left behind');
-  for (const left of entry.leftBehind) lines.push(`  left behind  ${left}`);
+  lines.push(...remainsLines(entry));
   if (entry.leftBehind.length > 0)
     lines.push(`  remedy   mend the cause, then \`tandem destroy ${cluster}\` or deploy again`);
   if (entry.measured) lines.push(measuredLine(entry.measured));
@@ -79,6 +79,38 @@ export function failedLines({ step, host, code, message, evidence, remedy }: Fai
     ...(remedy ? [`  remedy   ${remedy}`] : []),
   ];
 }
+
+/** Rows of one kind that text shows; `--json` has all. */
+const ROWS_SHOWN = 12;
+
+/** What a deployment left on the hosts: against its will, differing from before, given up with a host, and kept as a cache. */
+export function remainsLines({
+  leftBehind,
+  difference = [],
+  abandoned = [],
+  kept = [],
+}: Pick<DeploymentRecord, 'leftBehind' | 'difference' | 'abandoned' | 'kept'>): readonly string[] {
+  // What is named as left behind is not said twice.
+  const others = difference.filter(
+    ({ host, what }) => !leftBehind.some((left) => left.includes(host) && left.includes(what)),
+  );
+  return [
+    ...rows('left behind', leftBehind),
+    ...rows(
+      'differs',
+      others.map(({ host, kind, what, change }) => `${host}: ${kind} ${what} is ${change === 'left' ? 'new' : 'gone'}`),
+    ),
+    ...rows('abandoned', abandoned),
+    ...rows('kept', kept),
+  ];
+}
+
+const rows = (word: string, texts: readonly string[]): readonly string[] => [
+  ...texts.slice(0, ROWS_SHOWN).map((text) => `  ${word.padEnd(11)}  ${text}`),
+  ...(texts.length > ROWS_SHOWN
+    ? [`  ${word.padEnd(11)}  and ${texts.length - ROWS_SHOWN} more (--json has all)`]
+    : []),
+];
 
 export const measuredLine = ({ requests, ttftMs, itlMs, tokensPerSecond }: Measured): string =>
   `  measured ${requests} requests: TTFT p50 ${round(ttftMs.p50)} ms, p99 ${round(ttftMs.p99)} ms; ITL p50 ${round(itlMs.p50)} ms; ${round(tokensPerSecond)} tokens/s`;

@@ -1,0 +1,79 @@
+import { breakHostLeases, type BreakNote, type HeldLease } from '../src/drivers/leases.ts';
+import { LABELS, type Drivers, type Host } from '../src/drivers/types.ts';
+import { DeployError } from '../src/errors.ts';
+import { hostQuestions, readHostFacts } from '../src/facts/host-facts.ts';
+import { gpusOf } from '../src/facts/inventory.ts';
+import type { HostRef } from '../src/plan/types.ts';
+import { signal } from './context.ts';
+
+/** A lease as `lease list` shows it. */
+export interface LeaseRow extends HeldLease {
+  readonly host: string;
+  /** The index that HIP counts by; null where the host's GPUs could not be read, or have none of this address. */
+  readonly gpu: number | null;
+}
+
+const DOCKER_TIMEOUT_MS = 10_000;
+
+/** Leases of every team on a host: seeing them, and breaking those that nobody will ever release. */
+export function createLeaseActivities(drivers: Drivers) {
+  return {
+    /** Every lease on a host, whoever holds it. */
+    async listLeases({ ref }: { readonly ref: HostRef }): Promise<readonly LeaseRow[]> {
+      const host = drivers.host(ref, signal());
+      const leases = await host.leases.list();
+      if (leases.length === 0) return [];
+      const questions = hostQuestions({});
+      const outputs = await host.runAll(questions);
+      const facts = readHostFacts(Object.fromEntries(questions.map(({ name }, index) => [name, outputs[index]!])));
+      const indices = new Map(gpusOf(facts).map(({ pci, index }) => [pci, index]));
+      return leases
+        .map((lease) => ({ host: ref.name, gpu: indices.get(lease.pci) ?? null, ...lease }))
+        .toSorted((a, b) => (a.pci < b.pci ? -1 : 1));
+    },
+
+    /**
+     * Breaks leases as they were seen, and keeps the reason beside them. Unless forced it refuses while a unit of a
+     * lease's cluster runs on the host. Returns those that are broken. Errors: LEASE_HELD naming what runs.
+     */
+    async breakLeasesOn({
+      ref,
+      leases,
+      note,
+      force,
+    }: {
+      readonly ref: HostRef;
+      readonly leases: readonly HeldLease[];
+      readonly note: BreakNote;
+      readonly force: boolean;
+    }): Promise<readonly HeldLease[]> {
+      const host = drivers.host(ref, signal());
+      const running = force ? [] : await runningOf(host, new Set(leases.map(({ cluster }) => cluster)));
+      if (running.length > 0) throw stillRuns(ref.name, running);
+      return await breakHostLeases(host, leases, note);
+    },
+  };
+}
+
+async function runningOf(host: Host, clusters: ReadonlySet<string>): Promise<readonly string[]> {
+  const docker = await host.run({ argv: ['sh', '-c', 'command -v docker'], timeoutMs: DOCKER_TIMEOUT_MS });
+  const runtimes = docker.exitCode === 0 ? (['docker', 'process'] as const) : (['process'] as const);
+  const units = await Promise.all(
+    runtimes.flatMap((kind) => [...clusters].map((cluster) => host.runtime(kind).find({ [LABELS.cluster]: cluster }))),
+  );
+  return units
+    .flat()
+    .filter(({ running }) => running)
+    .map(({ name }) => name)
+    .toSorted();
+}
+
+const stillRuns = (host: string, units: readonly string[]) =>
+  new DeployError({
+    code: 'LEASE_HELD',
+    message: `${host}: ${units.join(', ')} ${units.length === 1 ? 'runs' : 'run'} on the GPUs of the cluster whose leases would be broken; no lease was`,
+    remedy: `End it first: \`tandem destroy NAME --spec FILE\` where its record is lost; or give --force, and what runs goes on without its leases.`,
+    retryable: false,
+    host,
+    evidence: units.join('\n'),
+  });
