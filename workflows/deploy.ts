@@ -4,7 +4,7 @@ import { isNoop } from '../src/plan/noop.ts';
 import type { Measured, OperationInput, OperationResult } from './messages.ts';
 import { observe } from './observe.ts';
 import { conduct, type OperationStep } from './operation.ts';
-import { activitiesAt, presenceAt } from './proxies.ts';
+import { presenceAt } from './proxies.ts';
 import { accept, confirm } from './steps/accept.ts';
 import { isWired, leavingUnits, listedBefore, refsOf, servingOf, unitAt, type DeployContext } from './steps/context.ts';
 import { launch } from './steps/engines.ts';
@@ -16,11 +16,11 @@ import { replaceRouter, retire, startRouter, wireEngines } from './steps/router.
 export async function deploy(input: OperationInput): Promise<OperationResult> {
   return conduct(input, async (operation) => {
     const { spec, specDigest, cluster, installation, deployment, serving } = input;
-    const act = activitiesAt(spec);
+    const { act } = operation;
     await operation.step('reach-worker', () => presenceAt(spec.site).present());
     const refs = spec.hosts.list.map((host) => hostRef(spec, host));
     const inventory = await operation.step('observe', () =>
-      observe(operation.each, act, { spec, cluster, refs, model: modelPlan(spec), serving }),
+      observe(operation.each, { spec, cluster, refs, model: modelPlan(spec), serving }),
     );
     const plan = await operation.step('plan', () =>
       act({ summary: `plan deployment ${deployment}` }).planDeployment({
@@ -36,7 +36,7 @@ export async function deploy(input: OperationInput): Promise<OperationResult> {
     if (isNoop(plan) && isWired(plan, listed)) return { outcome: 'unchanged', serving: servingOf(plan, specDigest) };
 
     const measured: { value?: Measured } = {};
-    const context: DeployContext = { input, plan, inventory, listed, act, operation, measured, ref: refsOf(plan) };
+    const context: DeployContext = { input, plan, inventory, listed, operation, measured, ref: refsOf(plan) };
     const before = await operation.step('picture', () => pictures(context));
     await operation.saga(deploySteps(context), () => compare(context, before));
     await operation.forward(tidySteps(context), { stoppable: false });
@@ -72,13 +72,13 @@ function deploySteps(context: DeployContext): readonly OperationStep[] {
 
 /** What cannot be undone comes last and outside of the saga: what serves must not fall for what is only left over. */
 function tidySteps(context: DeployContext): readonly OperationStep[] {
-  const { plan, input, act, operation, ref } = context;
+  const { plan, input, operation, ref } = context;
   const leaving = leavingUnits(context);
   return [
     {
       name: 'remove-old',
       run: () =>
-        operation.each(leaving, async (unit) => {
+        operation.each(leaving, async (unit, act) => {
           await act({ summary: `remove ${unit.name} from ${unit.ref.name}` }).removeRank({
             ...unitAt(input, unit),
             ref: unit.ref,
@@ -88,7 +88,7 @@ function tidySteps(context: DeployContext): readonly OperationStep[] {
     {
       name: 'release-gpus',
       run: () =>
-        operation.each(plan.releases, async ({ host, pci }) => {
+        operation.each(plan.releases, async ({ host, pci }, act) => {
           await act({ summary: `release GPUs of ${host}` }).releaseGpus({
             ref: ref(host),
             pci,

@@ -5,7 +5,7 @@ import type { Step } from '../src/saga/saga.ts';
 import type { OperationInput, OperationResult } from './messages.ts';
 import { observeReachable } from './observe.ts';
 import { conduct, type Operation } from './operation.ts';
-import { activitiesAt, presenceAt, type Act } from './proxies.ts';
+import { presenceAt, type Act } from './proxies.ts';
 import { minutesOf } from './steps/context.ts';
 import { removeUnit } from './steps/engines.ts';
 import { nothingLeft } from './steps/picture.ts';
@@ -17,11 +17,10 @@ import { nothingLeft } from './steps/picture.ts';
 export async function destroy(input: OperationInput): Promise<OperationResult> {
   return conduct(input, async (operation) => {
     const { spec, cluster } = input;
-    const act = activitiesAt(spec);
     await operation.step('reach-worker', () => presenceAt(spec.site).present());
     const lost = new Set<string>();
     const plan = await operation.step('observe', () =>
-      whatIsThere(input, act, operation, (host, error) => {
+      whatIsThere(input, operation, (host, error) => {
         lost.add(host);
         operation.left(host, error);
       }),
@@ -31,7 +30,7 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
     const refs = hostsOf(input).filter(({ name }) => !lost.has(name));
     const hosts = new Map(refs.map((ref) => [ref.name, ref]));
     const ofKind = (wanted: RemovalPlan['kind']) => plan.removals.filter(({ kind }) => kind === wanted);
-    const at: Destruction = { input: { ...input, installation }, act, operation, plan, hosts };
+    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts };
     await operation.forward(
       [
         unwireExternal(at),
@@ -41,7 +40,7 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
         {
           name: 'release-gpus',
           run: () =>
-            operation.each(plan.leases, async ({ host, pci }) => {
+            operation.each(plan.leases, async ({ host, pci }, act) => {
               await act({ summary: `release GPUs of ${host}` }).releaseGpus({
                 ref: hosts.get(host)!,
                 pci,
@@ -49,7 +48,7 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
               });
             }),
         },
-        { name: 'confirm', run: () => nothingLeft(at.input, { act, operation, refs }) },
+        { name: 'confirm', run: () => nothingLeft(at.input, operation, refs) },
       ],
       { stoppable: true },
     );
@@ -61,7 +60,6 @@ type DestroyPlan = Awaited<ReturnType<ReturnType<Act>['planDestruction']>>;
 
 interface Destruction {
   readonly input: OperationInput;
-  readonly act: Act;
   readonly operation: Operation;
   readonly plan: DestroyPlan;
   readonly hosts: ReadonlyMap<string, HostRef>;
@@ -85,15 +83,14 @@ const abandonedOf = ({ abandon, serving }: OperationInput): string[] =>
 /** What hosts show of this cluster; `lost` is told of those that cannot be asked. */
 async function whatIsThere(
   input: OperationInput,
-  act: Act,
   operation: Operation,
   lost: (host: string, error: unknown) => void,
 ): Promise<DestroyPlan> {
   const { spec, cluster, installation, deployment, serving, abandon, recorded } = input;
   const refs = spec.hosts.list.map((host) => hostRef(spec, host));
   const observed = { spec, cluster, refs, model: modelPlan(spec), serving, abandon };
-  const inventory = await observeReachable(operation.each, act, observed, lost);
-  return await act({ summary: 'plan the destruction' }).planDestruction({
+  const inventory = await observeReachable(operation.each, observed, lost);
+  return await operation.act({ summary: 'plan the destruction' }).planDestruction({
     cluster,
     spec,
     inventory,
@@ -104,13 +101,13 @@ async function whatIsThere(
 }
 
 /** A router of others keeps running: its list must not keep engines that are about to end. */
-function unwireExternal({ input: { spec }, act, operation, plan: { external, removals }, hosts }: Destruction): Step {
+function unwireExternal({ input: { spec }, operation, plan: { external, removals }, hosts }: Destruction): Step {
   const drainTimeoutSeconds = spec.upgrade.drainTimeoutSeconds;
   return {
     name: 'unwire-engines',
     run: async () => {
       if (!external) return;
-      await operation.each(removals, async ({ name, url, parts }) => {
+      await operation.each(removals, async ({ name, url, parts }, act) => {
         if (url === undefined) return;
         await act({ summary: `take ${name} out of routing`, minutes: minutesOf(drainTimeoutSeconds) }).unwireEngine({
           router: external,
@@ -123,7 +120,7 @@ function unwireExternal({ input: { spec }, act, operation, plan: { external, rem
   };
 }
 
-function remove({ input, act, operation, hosts }: Destruction, name: string, removals: readonly RemovalPlan[]): Step {
+function remove({ input, operation, hosts }: Destruction, name: string, removals: readonly RemovalPlan[]): Step {
   const { cluster, installation, spec } = input;
   const timeoutSeconds = spec.engine.stopTimeoutSeconds;
   const parts = removals.flatMap(({ name: unit, runtime, deployment, parts: rows }) =>
@@ -132,18 +129,18 @@ function remove({ input, act, operation, hosts }: Destruction, name: string, rem
       return ref ? [{ name: unit, runtime, deployment, rank, cluster, installation, ref }] : [];
     }),
   );
-  return { name, run: () => operation.each(parts, (unit) => removeUnit(act, unit, timeoutSeconds)) };
+  return { name, run: () => operation.each(parts, (unit, act) => removeUnit(act, unit, timeoutSeconds)) };
 }
 
 /** Of copies that were cut by a take-over or lost with their Temporal server; complete weights stay. */
-function dropPartial({ input, act, operation, hosts }: Destruction): Step {
+function dropPartial({ input, operation, hosts }: Destruction): Step {
   const { spec, cluster, installation } = input;
   const { path } = modelPlan(spec);
   const refs = usedInPlace(spec.model) ? [] : [...hosts.values()];
   return {
     name: 'drop-partial-weights',
     run: () =>
-      operation.each(refs, async (ref) => {
+      operation.each(refs, async (ref, act) => {
         await act({ summary: `drop partial weights on ${ref.name}` }).dropPartial({ ref, path, cluster, installation });
       }),
   };

@@ -16,7 +16,6 @@ const FINDINGS_SHOWN = 20;
 
 /** An operation's progress as the Temporal UI shows it: Markdown. */
 export function describeProgress(progress: OperationProgress): string {
-  const worth = progress.findings.filter(({ verdict }) => verdict !== 'pass');
   return [
     `**${progress.operation} ${progress.cluster}** deployment ${progress.deployment} by ${progress.actor}: **${progress.outcome}**`,
     ['| step | state | parts |', '|---|---|---|', ...progress.steps.map(stepRow)].join('\n'),
@@ -30,8 +29,10 @@ export function describeProgress(progress: OperationProgress): string {
       : []),
     ...(progress.kept.length > 0 ? [['Kept as a cache:', ...progress.kept.map((one) => `- ${one}`)].join('\n')] : []),
     ...progress.warnings.map((warning) => `Warning: ${warning}`),
-    ...(progress.findings.length > 0 ? [`${progress.findings.length} findings, ${worth.length} not passed.`] : []),
-    ...worth
+    ...(progress.findingsInAll > 0
+      ? [`${progress.findingsInAll} findings, ${progress.findings.length} not passed.`]
+      : []),
+    ...progress.findings
       .slice(0, FINDINGS_SHOWN)
       .map(
         ({ check, host, peer, verdict, evidence }) =>

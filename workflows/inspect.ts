@@ -1,20 +1,18 @@
 import type { Finding } from '../src/checks/check.ts';
 import { demandsOf } from '../src/checks/demand.ts';
+import type { FoundCluster } from '../src/plan/adopt.ts';
 import { hostRef } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
 import type { Plan } from '../src/plan/types.ts';
-import { each } from '../src/saga/saga.ts';
 import type { ClusterSpec, HostSpec } from '../src/spec/schema.ts';
 import { secretRefs } from '../src/spec/secret-refs.ts';
 import type { Serving } from './messages.ts';
+import { eachAt } from './batch.ts';
 import { failedOf } from './failed.ts';
-import { observe, type Each } from './observe.ts';
+import { observe } from './observe.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
 
 /** Workflows that only read: what `plan`, `check`, `status` and `logs` show. */
-
-const FAN_OUT = 50;
-const bounded: Each = (items, task) => each(items, FAN_OUT, task);
 
 export interface PlanQuestion {
   readonly spec: ClusterSpec;
@@ -29,13 +27,38 @@ export async function plan({ spec, cluster, installation, deployment, serving }:
   await presenceAt(spec.site).present();
   const act = activitiesAt(impatient(spec));
   const refs = spec.hosts.list.map((host) => hostRef(spec, host));
-  const inventory = await observe(bounded, act, { spec, cluster, refs, model: modelPlan(spec), serving });
+  const inventory = await observe(eachAt(impatient(spec)), { spec, cluster, refs, model: modelPlan(spec), serving });
   return await act({ summary: 'plan' }).planDeployment({
     spec,
     inventory,
     installation,
     deployment,
     ...(serving ? { serving } : {}),
+  });
+}
+
+/** What the hosts show of a cluster whose record was lost. */
+export async function adoption({
+  spec,
+  installation,
+}: {
+  readonly spec: ClusterSpec;
+  readonly installation?: string;
+}): Promise<FoundCluster> {
+  await presenceAt(spec.site).present();
+  const act = activitiesAt(impatient(spec));
+  const refs = spec.hosts.list.map((host) => hostRef(spec, host));
+  const inventory = await observe(eachAt(impatient(spec)), {
+    spec,
+    cluster: spec.name,
+    refs,
+    model: modelPlan(spec),
+    serving: null,
+  });
+  return await act({ summary: `read what is there of ${spec.name}` }).planAdoption({
+    spec,
+    inventory,
+    ...(installation === undefined ? {} : { installation }),
   });
 }
 
@@ -46,7 +69,7 @@ export async function check(question: PlanQuestion): Promise<readonly Finding[]>
   const act = activitiesAt(impatient(spec));
   const refs = new Map(planned.hosts.map((ref) => [ref.name, ref]));
   const findings: Finding[] = [];
-  await bounded(demandsOf(spec, planned), async (demand) => {
+  await eachAt(impatient(spec))(demandsOf(spec, planned), async (demand, act) => {
     findings.push(
       ...(await act({ summary: `check ${demand.host}` }).checkHost({ ref: refs.get(demand.host)!, demand })),
     );
@@ -69,9 +92,8 @@ export async function check(question: PlanQuestion): Promise<readonly Finding[]>
 /** What each host lacks before any deploy; a host that cannot be reached is a finding like others. */
 export async function readiness({ spec }: { readonly spec: ClusterSpec }): Promise<readonly Finding[]> {
   await presenceAt(spec.site).present();
-  const act = activitiesAt(impatient(spec));
   const findings = new Map<string, readonly Finding[]>();
-  await bounded(spec.hosts.list, async (host) => {
+  await eachAt(impatient(spec))(spec.hosts.list, async (host, act) => {
     const found = await act({ summary: `readiness of ${host.name}` })
       .hostReadiness({ ref: hostRef(spec, host), ...needsOf(spec, host) })
       .catch((error: unknown): Finding[] => {
@@ -117,9 +139,8 @@ export async function health({
   readonly spec: ClusterSpec;
 }): Promise<Record<string, boolean | null>> {
   await presenceAt(serving.site).present();
-  const act = activitiesAt(impatient(spec));
   const answers: Record<string, boolean | null> = Object.fromEntries(serving.engines.map(({ name }) => [name, null]));
-  await bounded(serving.hosts, async (ref) => {
+  await eachAt(impatient(spec))(serving.hosts, async (ref, act) => {
     const engines = serving.engines.filter(({ hosts }) => hosts[0] === ref.name);
     if (engines.length === 0) return;
     const { apiKey } = spec.engine;
@@ -146,7 +167,6 @@ export async function logs({
   readonly tailLines: number;
 }): Promise<Record<string, string>> {
   await presenceAt(serving.site).present();
-  const act = activitiesAt(impatient(spec));
   const { router } = serving;
   const units = [
     ...serving.engines.map(({ name, runtime, hosts }) => ({ name, runtime, hosts })),
@@ -156,7 +176,7 @@ export async function logs({
   ].filter(({ name }) => names.includes(name));
   const found: Record<string, string> = {};
   const secrets = secretRefs(spec);
-  await bounded(serving.hosts, async (ref) => {
+  await eachAt(impatient(spec))(serving.hosts, async (ref, act) => {
     const here = units.filter(({ hosts }) => hosts.includes(ref.name)).map(({ name, runtime }) => ({ name, runtime }));
     if (here.length > 0)
       Object.assign(
@@ -168,7 +188,7 @@ export async function logs({
 }
 
 /** A person waits for the answer: an unreachable host is said soon. */
-const impatient = (spec: ClusterSpec): ClusterSpec => ({
+export const impatient = (spec: ClusterSpec): ClusterSpec => ({
   ...spec,
   hosts: { ...spec.hosts, ssh: { ...spec.hosts.ssh, retrySeconds: Math.min(spec.hosts.ssh.retrySeconds, 5) } },
 });

@@ -241,7 +241,9 @@ export interface OperationProgress {
   readonly outcome: Outcome;
   readonly stage: string;
   readonly steps: readonly StepProgress[];
+  /** Those that did not pass, some hundred at most; of the rest the number is told. */
   readonly findings: readonly Finding[];
+  readonly findingsInAll: number;
   readonly warnings: readonly string[];
   readonly failed?: Failed;
   readonly leftBehind: readonly string[];

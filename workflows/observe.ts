@@ -1,7 +1,8 @@
 import type { HostInventory, HostRef, Inventory, ModelPlan } from '../src/plan/types.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
+import type { Each } from './batch.ts';
 import type { Serving } from './messages.ts';
-import type { activitiesAt } from './proxies.ts';
+import type { Act } from './proxies.ts';
 
 /** One host to look at; `gpus` is what the spec says it has. */
 interface Sight {
@@ -19,17 +20,10 @@ export interface Observed {
   readonly abandon?: readonly string[];
 }
 
-/** Runs a task for each item, bounded; an `Operation` counts them. */
-export type Each = <T>(items: readonly T[], task: (item: T) => Promise<void>) => Promise<void>;
-
 /** What every host of the spec shows, and every host where the record still has a part of the cluster. */
-export async function observe(
-  each: Each,
-  act: ReturnType<typeof activitiesAt>,
-  observed: Observed,
-): Promise<Inventory> {
+export async function observe(each: Each, observed: Observed): Promise<Inventory> {
   const hosts: HostInventory[] = [];
-  await each(sightsOf(observed), async (sight) => {
+  await each(sightsOf(observed), async (sight, act) => {
     hosts.push(await observeOne(act, observed, sight));
   });
   return inOrder(hosts);
@@ -38,12 +32,11 @@ export async function observe(
 /** As `observe`, but a host that cannot be read is told to `lost` and left out: destroying goes on without it. */
 export async function observeReachable(
   each: Each,
-  act: ReturnType<typeof activitiesAt>,
   observed: Observed,
   lost: (host: string, error: unknown) => void,
 ): Promise<Inventory> {
   const hosts: HostInventory[] = [];
-  await each(sightsOf(observed), async (sight) => {
+  await each(sightsOf(observed), async (sight, act) => {
     try {
       hosts.push(await observeOne(act, observed, { ...sight, gpus: 0 })); // A dead driver is no reason to leave an engine behind.
     } catch (error) {
@@ -64,7 +57,7 @@ function sightsOf({ spec, refs, serving, abandon = [] }: Observed): readonly Sig
 }
 
 const observeOne = (
-  act: ReturnType<typeof activitiesAt>,
+  act: Act,
   { spec, cluster, model, serving }: Observed,
   { ref, gpus }: Sight,
 ): Promise<HostInventory> =>

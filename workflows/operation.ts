@@ -9,8 +9,9 @@ import {
 } from '@temporalio/workflow';
 import type { Finding } from '../src/checks/check.ts';
 import type { Difference } from '../src/facts/host-picture.ts';
-import { each, runForward, runSteps, type Step, type StepState } from '../src/saga/saga.ts';
+import { runForward, runSteps, type Step, type StepState } from '../src/saga/saga.ts';
 import { ATTRIBUTES } from './attributes.ts';
+import { eachAt, type Each } from './batch.ts';
 import { describeProgress } from './details.ts';
 import { failedOf, leftOf } from './failed.ts';
 import {
@@ -22,9 +23,10 @@ import {
   type OperationResult,
   type StepProgress,
 } from './messages.ts';
+import { activitiesAt, type Act } from './proxies.ts';
 
-/** Hosts, engines or pairs handled at a time within one step. */
-const FAN_OUT = 50;
+/** Rows of one kind that progress and record hold: a thousand hosts must not make them unreadable. */
+const ROWS_MAX = 200;
 /** Longest search attribute value for a failure, in characters. */
 const FAILURE_LIMIT = 200;
 
@@ -48,8 +50,10 @@ export interface Operation {
    * half-way: it ends the table between two, or waits for its end where `stoppable` is false.
    */
   forward(steps: readonly Step[], options: { readonly stoppable: boolean }): Promise<void>;
-  /** Runs `task` for each item of the running step, bounded, counted in the progress; waits for all before it fails. */
-  readonly each: <T>(items: readonly T[], task: (item: T) => Promise<void>) => Promise<void>;
+  /** The activities of the spec's site. */
+  readonly act: Act;
+  /** Runs `task` for each item of the running step, counted in the progress; waits for all before it fails. */
+  readonly each: Each;
   findings(findings: readonly Finding[]): void;
   warnings(texts: readonly string[]): void;
   /** Names what could not be dealt with on a host; the operation then ends stuck. */
@@ -78,6 +82,7 @@ export async function conduct(
     stage: '',
     steps: [],
     findings: [],
+    findingsInAll: 0,
     warnings: [],
     leftBehind: [],
     difference: [],
@@ -149,6 +154,7 @@ export async function conduct(
     upsertSearchAttributes([{ key: ATTRIBUTES.stage, value: stage }]);
   };
 
+  const eachOf = eachAt(input.spec);
   const operation: Operation = {
     async step(name, run) {
       add([name]);
@@ -171,6 +177,7 @@ export async function conduct(
       const shield = (unwind: () => Promise<void>) =>
         CancellationScope.nonCancellable(async () => {
           await unwind();
+          current = ''; // Looking is no step: the stage stays at what failed.
           await afterwards();
         });
       await runSteps(yieldable, { onStep, isHandedOver, shield });
@@ -185,18 +192,25 @@ export async function conduct(
       if (root.consideredCancelled) throw new CancelledFailure('cancelled between two steps');
       needTurn();
     },
+    act: activitiesAt(input.spec),
     async each(items, task) {
       const step = current;
       change(step, { done: 0, of: items.length });
       let done = 0;
-      await each(items, FAN_OUT, async (item) => {
+      await eachOf(items, async (item, act) => {
         if (yields) needTurn();
-        await task(item);
+        await task(item, act);
         done += 1;
         change(step, { done });
       });
     },
-    findings: (found) => update({ findings: [...progress.findings, ...found] }),
+    findings: (found) => {
+      const worth = found.filter(({ verdict }) => verdict !== 'pass');
+      update({
+        findings: [...progress.findings, ...worth].slice(0, ROWS_MAX),
+        findingsInAll: progress.findingsInAll + found.length,
+      });
+    },
     warnings: (texts) => update({ warnings: [...progress.warnings, ...texts] }),
     left: (host, error) => {
       const why = failedOf(error, progress.stage);
@@ -210,9 +224,9 @@ export async function conduct(
         ({ host, kind, what, change: how }) => `${host}: ${how === 'left' ? 'there now' : 'gone'}: ${kind} ${what}`,
       );
       update({
-        kept,
-        difference: [...progress.difference, ...differences],
-        leftBehind: [...progress.leftBehind, ...named],
+        kept: someOf(kept),
+        difference: differences.slice(0, ROWS_MAX),
+        leftBehind: [...progress.leftBehind, ...someOf(named)],
       });
     },
     images: {},
@@ -262,5 +276,8 @@ export async function conduct(
     });
   }
 }
+
+const someOf = (rows: readonly string[]): readonly string[] =>
+  rows.length > ROWS_MAX ? [...rows.slice(0, ROWS_MAX), `and ${rows.length - ROWS_MAX} more`] : rows;
 
 const isHandedOver = (failure: unknown): boolean => failure instanceof Superseded;

@@ -16,6 +16,12 @@ export function attemptsWithin(seconds: number): number {
   return attempts;
 }
 
+/** What of a spec says where activities run and how patient they are. */
+export interface Reach {
+  readonly site: string;
+  readonly hosts: { readonly ssh: Pick<ClusterSpec['hosts']['ssh'], 'retrySeconds'> };
+}
+
 /** The activities of a site, bound to what is done, for the UI, and how long it may take. */
 export type Act = (options: { readonly summary: string; readonly minutes?: number }) => Activities;
 
@@ -23,7 +29,7 @@ export type Act = (options: { readonly summary: string; readonly minutes?: numbe
  * The activities of a site. All of them heartbeat, and a cancelled one is waited for: an undo must not run beside
  * the command that it undoes.
  */
-export function activitiesAt({ site, hosts }: Pick<ClusterSpec, 'site' | 'hosts'>): Act {
+export function activitiesAt({ site, hosts }: Reach): Act {
   return ({ summary, minutes = 5 }) =>
     proxyActivities<Activities>({
       ...COMMON,

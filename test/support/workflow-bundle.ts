@@ -5,19 +5,20 @@ import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const file = join(root, 'node_modules', '.cache', 'tandem', 'workflow-bundle.js');
+const cache = join(root, 'node_modules', '.cache', 'tandem');
 const quiet = { log() {}, trace() {}, debug() {}, info() {}, warn: console.warn, error: console.error };
 
 /** The bundle of workflow code, made anew when a source is newer: two seconds that every suite would pay. */
-export async function workflowBundle(): Promise<{ code: string }> {
-  const newest = Math.max(...['workflows', 'src'].flatMap((room) => sourcesIn(join(root, room))));
+export async function workflowBundle(index = 'workflows/index.ts'): Promise<{ code: string }> {
+  const file = join(cache, `${index.replaceAll('/', '-')}.js`);
+  const newest = Math.max(...['workflows', 'src', 'test/support'].flatMap((room) => sourcesIn(join(root, room))));
   const made = await stat(file).then(
     ({ mtimeMs }) => mtimeMs,
     () => 0,
   );
   if (made < newest) {
-    const { code } = await bundleWorkflowCode({ workflowsPath: join(root, 'workflows', 'index.ts'), logger: quiet });
-    await mkdir(join(file, '..'), { recursive: true });
+    const { code } = await bundleWorkflowCode({ workflowsPath: join(root, index), logger: quiet });
+    await mkdir(cache, { recursive: true });
     await writeFile(`${file}.${process.pid}`, code);
     await rename(`${file}.${process.pid}`, file); // Suites run side by side.
   }

@@ -2,7 +2,7 @@ import type { OperationStep } from '../operation.ts';
 import { enginesOf, leavingUnits, minutesOf, routerRef, type DeployContext } from './context.ts';
 
 /** Every new pair answers by itself; then every new engine through the router, measured. */
-export function accept({ plan, input, act, operation, ref, measured }: DeployContext): OperationStep {
+export function accept({ plan, input, operation, ref, measured }: DeployContext): OperationStep {
   const { acceptance, engine: common } = input.spec;
   const engines = enginesOf(plan);
   const asked = (name: string) => {
@@ -13,7 +13,7 @@ export function accept({ plan, input, act, operation, ref, measured }: DeployCon
     name: 'accept',
     cuttable: true,
     run: async () => {
-      await operation.each(plan.pairs, async ({ prefill, decode }) => {
+      await operation.each(plan.pairs, async ({ prefill, decode }, act) => {
         await act({
           summary: `${prefill} and ${decode} answer together`,
           minutes: minutesOf(4 * acceptance.timeoutSeconds),
@@ -24,7 +24,7 @@ export function accept({ plan, input, act, operation, ref, measured }: DeployCon
           timeoutSeconds: acceptance.timeoutSeconds,
         });
       });
-      const { load } = await act({ summary: 'requests through the router', minutes: 60 }).acceptRouted({
+      const { load } = await operation.act({ summary: 'requests through the router', minutes: 60 }).acceptRouted({
         router: plan.router,
         ...routerRef(plan, ref),
         model: plan.model.id,
@@ -44,7 +44,7 @@ export function accept({ plan, input, act, operation, ref, measured }: DeployCon
 
 /** What runs, held against the plan: nothing is taken for done because a step said so. */
 export function confirm(context: DeployContext): OperationStep {
-  const { plan, input, act, operation, ref } = context;
+  const { plan, input, operation, ref } = context;
   const engines = enginesOf(plan);
   const { router } = plan;
   const leaving = [...new Set(leavingUnits(context).map(({ name }) => name))];
@@ -57,7 +57,7 @@ export function confirm(context: DeployContext): OperationStep {
     name: 'confirm',
     cuttable: true,
     run: async () => {
-      await operation.each(hosts, async ({ name }) => {
+      await operation.each(hosts, async ({ name }, act) => {
         await act({ summary: `compare ${name} with the plan` }).confirmHost({
           ref: ref(name),
           cluster: input.cluster,
@@ -67,7 +67,7 @@ export function confirm(context: DeployContext): OperationStep {
           leaving,
         });
       });
-      await act({ summary: 'compare the router’s list with the plan' }).confirmRouter({
+      await operation.act({ summary: 'compare the router’s list with the plan' }).confirmRouter({
         router,
         ...routerRef(plan, ref),
         engines,

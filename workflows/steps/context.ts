@@ -12,7 +12,6 @@ export interface DeployContext {
   readonly inventory: Inventory;
   /** What the router listed when the operation began: what an undo restores. */
   readonly listed: RouterList;
-  readonly act: Act;
   readonly operation: Operation;
   /** Where acceptance leaves what it measured. */
   readonly measured: { value?: Measured };

@@ -3,7 +3,7 @@ import type { OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { minutesOf, startingRanks, unitAt, type DeployContext } from './context.ts';
 
-export function launch({ plan, input, act, operation, ref }: DeployContext, role: EnginePlan['role']): OperationStep {
+export function launch({ plan, input, operation, ref }: DeployContext, role: EnginePlan['role']): OperationStep {
   const { cluster, installation } = input;
   const engines = plan[role].filter(({ proven }) => !proven);
   const ranks = startingRanks(plan).filter(({ engine }) => engine.role === role);
@@ -11,7 +11,7 @@ export function launch({ plan, input, act, operation, ref }: DeployContext, role
     name: `start-${role}`,
     cuttable: true,
     run: async () => {
-      await operation.each(ranks, async ({ engine, rank, host }) => {
+      await operation.each(ranks, async ({ engine, rank, host }, act) => {
         const image = engine.ranks.find((row) => row.rank === rank)?.container?.image;
         const imageId = image === undefined ? undefined : operation.images[image];
         await act({ summary: `start ${engine.name}${rank > 0 ? ` rank ${rank}` : ''} on ${host}` }).startRank({
@@ -23,7 +23,7 @@ export function launch({ plan, input, act, operation, ref }: DeployContext, role
           ...(imageId === undefined ? {} : { imageId }),
         });
       });
-      await operation.each(engines, async (engine) => {
+      await operation.each(engines, async (engine, act) => {
         const refs = engine.ranks.map(({ host }) => ref(host));
         await act({ summary: `await ${engine.name}`, minutes: minutesOf(engine.readyTimeoutSeconds) }).awaitEngine({
           refs,
@@ -34,7 +34,7 @@ export function launch({ plan, input, act, operation, ref }: DeployContext, role
       });
     },
     undo: () =>
-      operation.each(ranks, async ({ engine, rank, host }) => {
+      operation.each(ranks, async ({ engine, rank, host }, act) => {
         await removeUnit(act, { ...unitAt(input, { ...engine, rank }), ref: ref(host) }, engine.stopTimeoutSeconds);
       }),
   };
@@ -52,7 +52,7 @@ export async function removeUnit(
 
 /** Stops units, or on undo starts them again as they were. */
 export function stopUnits(
-  { input, act, operation }: DeployContext,
+  { input, operation }: DeployContext,
   name: string,
   units: readonly Parameters<ReturnType<Act>['restartRank']>[0][],
 ): OperationStep {
@@ -60,14 +60,14 @@ export function stopUnits(
   return {
     name,
     run: () =>
-      operation.each(units, async (unit) => {
+      operation.each(units, async (unit, act) => {
         await act({ summary: `stop ${unit.name} on ${unit.ref.name}`, minutes: minutesOf(timeoutSeconds) }).stopRank({
           ...unit,
           timeoutSeconds,
         });
       }),
     undo: () =>
-      operation.each(units, async (unit) => {
+      operation.each(units, async (unit, act) => {
         await act({ summary: `start ${unit.name} on ${unit.ref.name} again` }).restartRank(unit);
       }),
   };

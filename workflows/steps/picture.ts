@@ -14,8 +14,8 @@ export type Pictures = ReadonlyMap<string, HostPicture>;
 /** Every host of the plan, before anything is done there. */
 export async function pictures(context: DeployContext): Promise<Pictures> {
   const found = new Map<string, HostPicture>();
-  const { plan, act, operation } = context;
-  await operation.each(plan.hosts, async (ref) => {
+  const { plan, operation } = context;
+  await operation.each(plan.hosts, async (ref, act) => {
     found.set(ref.name, await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name)));
   });
   return found;
@@ -23,10 +23,10 @@ export async function pictures(context: DeployContext): Promise<Pictures> {
 
 /** Looks at the same hosts again once all is undone; what differs is left behind, what could not be seen too. */
 export async function compare(context: DeployContext, before: Pictures): Promise<void> {
-  const { plan, act, operation } = context;
+  const { plan, operation } = context;
   const found: Difference[] = [];
   const kept: string[] = [];
-  await operation.each(plan.hosts, async (ref) => {
+  await operation.each(plan.hosts, async (ref, act) => {
     try {
       const after = await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
       found.push(...differences(before.get(ref.name), after));
@@ -41,12 +41,13 @@ export async function compare(context: DeployContext, before: Pictures): Promise
 /** Looks at hosts once a cluster is destroyed: nothing of it may be there. */
 export async function nothingLeft(
   { spec, cluster, installation, serving }: OperationInput,
-  { act, operation, refs }: { readonly act: Act; readonly operation: Operation; readonly refs: readonly HostRef[] },
+  operation: Operation,
+  refs: readonly HostRef[],
 ): Promise<void> {
   const found: Difference[] = [];
   const kept: string[] = [];
   const { path: modelPath } = modelPlan(spec);
-  await operation.each(refs, async (ref) => {
+  await operation.each(refs, async (ref, act) => {
     const docker = runtimesOn(spec, ref.name, serving).includes('docker');
     const scope = { cluster, installation, docker, ports: [], modelPath, images: imagesOf(spec) };
     const after = await pictureOf(act, ref, scope);

@@ -4,25 +4,25 @@ import { demandsOf } from '../../src/checks/demand.ts';
 import type { Operation, OperationStep } from '../operation.ts';
 import { LONG, startingRanks, type DeployContext } from './context.ts';
 
-export function leaseGpus({ plan, input, act, operation, ref }: DeployContext): OperationStep {
+export function leaseGpus({ plan, input, operation, ref }: DeployContext): OperationStep {
   const { cluster, installation, deployment } = input;
   const owner = { cluster, installation, deployment };
   return {
     name: 'lease-gpus',
     cuttable: true,
     run: () =>
-      operation.each(plan.leases, async ({ host, pci }) => {
+      operation.each(plan.leases, async ({ host, pci }, act) => {
         await act({ summary: `lease ${pci.length} GPUs of ${host}` }).leaseGpus({ ref: ref(host), pci, owner });
       }),
     undo: () =>
-      operation.each(plan.leases, async ({ host, pci }) => {
+      operation.each(plan.leases, async ({ host, pci }, act) => {
         await act({ summary: `release GPUs of ${host}` }).releaseGpus({ ref: ref(host), pci, owner });
       }),
   };
 }
 
 /** Drivers, ROCm, GPUs, ports, RDMA devices: of the hosts where something starts. */
-export function checkHosts({ plan, input, inventory, act, operation, ref }: DeployContext): OperationStep {
+export function checkHosts({ plan, input, inventory, operation, ref }: DeployContext): OperationStep {
   const starting = new Set(startingRanks(plan).map(({ host }) => host));
   if (plan.router.kind === 'managed' && plan.router.action !== 'keep') starting.add(plan.router.host);
   const leases = Object.fromEntries(inventory.hosts.map((host) => [host.host, host.leases]));
@@ -32,7 +32,7 @@ export function checkHosts({ plan, input, inventory, act, operation, ref }: Depl
     cuttable: true,
     run: async () => {
       const findings: Finding[] = [];
-      await operation.each(demands, async (demand) => {
+      await operation.each(demands, async (demand, act) => {
         findings.push(...(await act({ summary: `check ${demand.host}` }).checkHost({ ref: ref(demand.host), demand })));
       });
       judged(operation, findings);
@@ -41,7 +41,7 @@ export function checkHosts({ plan, input, inventory, act, operation, ref }: Depl
 }
 
 /** Measured bandwidth of every new link, a round at a time, so that no NIC is in two tests. */
-export function checkLinks({ plan, input, act, operation, ref }: DeployContext): OperationStep {
+export function checkLinks({ plan, input, operation, ref }: DeployContext): OperationStep {
   const { testSeconds } = input.spec.rdma;
   return {
     name: 'check-rdma',
@@ -54,7 +54,7 @@ export function checkLinks({ plan, input, act, operation, ref }: DeployContext):
         const hosts = new Set(round.tests.flatMap(({ source, target }) => [source.host, target.host]));
         const summary = `measure links, round ${number} of ${plan.rounds.length}`;
         findings.push(
-          ...(await act({ summary }).measureRound({
+          ...(await operation.act({ summary }).measureRound({
             round,
             refs: [...hosts].map(ref),
             seconds: testSeconds,
@@ -90,7 +90,7 @@ function judged(operation: Operation, findings: readonly Finding[]): void {
 }
 
 /** The image first: it unpacks while weights move. */
-export function fetchAndStage({ plan, input, act, operation, ref }: DeployContext): readonly OperationStep[] {
+export function fetchAndStage({ plan, input, operation, ref }: DeployContext): readonly OperationStep[] {
   const { spec, cluster, installation, deployment } = input;
   const model = {
     ...(spec.model.token ? { token: spec.model.token } : {}),
@@ -104,7 +104,7 @@ export function fetchAndStage({ plan, input, act, operation, ref }: DeployContex
       run: async () => {
         for (const { reference, hosts } of plan.images) {
           const ids: Record<string, string> = {};
-          await operation.each(hosts, async (host) => {
+          await operation.each(hosts, async (host, act) => {
             ids[host] = (
               await act({ summary: `image ${reference} on ${host}`, minutes: LONG }).fetchImage({
                 ref: ref(host),
@@ -113,7 +113,7 @@ export function fetchAndStage({ plan, input, act, operation, ref }: DeployContex
               })
             ).id;
           });
-          await act({ summary: `one ${reference} on all hosts` }).compareImages({ reference, ids });
+          await operation.act({ summary: `one ${reference} on all hosts` }).compareImages({ reference, ids });
           operation.images[reference] = Object.values(ids)[0]!;
         }
       },
@@ -123,8 +123,10 @@ export function fetchAndStage({ plan, input, act, operation, ref }: DeployContex
       cuttable: true,
       run: async () => {
         if (plan.staging.length === 0) return;
-        const source = await act({ summary: 'resolve the revision' }).pinSource({ source: spec.model.source, model });
-        await operation.each(plan.staging, async (staging) => {
+        const source = await operation
+          .act({ summary: 'resolve the revision' })
+          .pinSource({ source: spec.model.source, model });
+        await operation.each(plan.staging, async (staging, act) => {
           await act({ summary: `weights on ${staging.host}`, minutes: LONG }).stageWeights({
             ref: ref(staging.host),
             staging: { ...staging, source },
@@ -134,7 +136,7 @@ export function fetchAndStage({ plan, input, act, operation, ref }: DeployContex
         });
       },
       undo: () =>
-        operation.each(plan.staging, async ({ host, path, copy }) => {
+        operation.each(plan.staging, async ({ host, path, copy }, act) => {
           if (copy)
             await act({ summary: `drop partial weights on ${host}` }).dropPartial({ ref: ref(host), path, ...owner });
         }),

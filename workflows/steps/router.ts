@@ -1,10 +1,10 @@
 import type { RemovalPlan } from '../../src/plan/types.ts';
-import type { OperationStep } from '../operation.ts';
+import type { Operation, OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { enginesOf, isListed, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
 import { removeUnit, stopUnits } from './engines.ts';
 
-export function startRouter({ plan, input, act, operation, ref }: DeployContext): readonly OperationStep[] {
+export function startRouter({ plan, input, operation, ref }: DeployContext): readonly OperationStep[] {
   const { router } = plan;
   if (router.kind === 'external' || router.action === 'keep') return [];
   const at = { ref: ref(router.host), router, cluster: input.cluster, installation: input.installation };
@@ -14,13 +14,15 @@ export function startRouter({ plan, input, act, operation, ref }: DeployContext)
       name: 'start-router',
       run: async () => {
         const imageId = router.container && operation.images[router.container.image];
-        await act({ summary: `start ${router.name} on ${router.host}` }).startRouter({
+        await operation.act({ summary: `start ${router.name} on ${router.host}` }).startRouter({
           ...at,
           ...(imageId ? { imageId } : {}),
         });
-        await act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) }).awaitRouter(at);
+        await operation
+          .act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) })
+          .awaitRouter(at);
       },
-      undo: () => removeUnit(act, unit, ROUTER_STOP_S),
+      undo: () => removeUnit(operation.act, unit, ROUTER_STOP_S),
     },
   ];
 }
@@ -29,14 +31,14 @@ const ROUTER_STOP_S = 30;
 
 /** Registers every engine of the plan that is not listed under its key, kept ones included: a router may have lost its list. */
 export function wireEngines(context: DeployContext): OperationStep {
-  const { plan, listed, input, act, operation, ref } = context;
+  const { plan, listed, input, operation, ref } = context;
   const { router, kvGeneration } = plan;
   const missing = enginesOf(plan).filter((engine) => !isListed(engine, plan, listed));
   const at = { router, ...routerRef(plan, ref) };
   return {
     name: 'wire-router',
     run: () =>
-      operation.each(missing, async (engine) => {
+      operation.each(missing, async (engine, act) => {
         await act({ summary: `register ${engine.name}` }).wireEngine({
           ...at,
           engine,
@@ -45,7 +47,7 @@ export function wireEngines(context: DeployContext): OperationStep {
         });
       }),
     undo: () =>
-      operation.each(missing, async (engine) => {
+      operation.each(missing, async (engine, act) => {
         // One that was listed before, under another key, goes back to it; a new one goes.
         const before = listed.find(({ url }) => url === engine.url);
         if (before && engine.action === 'keep') {
@@ -56,7 +58,7 @@ export function wireEngines(context: DeployContext): OperationStep {
             kvGeneration: before.pairingKey ?? kvGeneration,
           });
         } else {
-          await unwire(context, {
+          await unwire(operation, act, {
             ...at,
             engine,
             ref: ref(engine.host),
@@ -69,7 +71,8 @@ export function wireEngines(context: DeployContext): OperationStep {
 
 /** Out of routing; requests that outlasted the drain limit are told. */
 async function unwire(
-  { act, operation }: DeployContext,
+  operation: Operation,
+  act: Act,
   at: Parameters<ReturnType<Act>['unwireEngine']>[0],
 ): Promise<void> {
   const { name } = at.engine;
@@ -89,7 +92,7 @@ export function retire(
   name: 'make-room' | 'retire',
   removals: readonly RemovalPlan[],
 ): readonly OperationStep[] {
-  const { plan, input, listed, act, operation, ref } = context;
+  const { plan, input, listed, operation, ref } = context;
   const { spec } = input;
   const at = { router: plan.router, ...routerRef(plan, ref) };
   if (removals.length === 0) return [];
@@ -103,12 +106,13 @@ export function retire(
   const parts = leavingUnits(context)
     .filter((unit) => unit.running && names.has(unit.name))
     .map((unit) => ({ ...unitAt(input, unit), ref: unit.ref }));
+  const ran = routed.filter(({ removal }) => parts.some((part) => part.name === removal.name));
   return [
     {
       name: `${name}-unwire`,
       run: () =>
-        operation.each(routed, async ({ removal, entry, host }) => {
-          await unwire(context, {
+        operation.each(routed, async ({ removal, entry, host }, act) => {
+          await unwire(operation, act, {
             ...at,
             engine: { name: removal.name, url: entry.url, ...key },
             ref: host,
@@ -117,7 +121,7 @@ export function retire(
           });
         }),
       undo: () =>
-        operation.each(routed, async ({ removal, entry, host }) => {
+        operation.each(ran, async ({ removal, entry, host }, act) => {
           const engine = {
             name: removal.name,
             role: entry.role,
@@ -145,7 +149,7 @@ export function retire(
  * undo the old one is started again and told its engines, since it forgets them.
  */
 export function replaceRouter(context: DeployContext): readonly OperationStep[] {
-  const { plan, input, act, operation, ref } = context;
+  const { plan, input, operation, ref } = context;
   const { router } = plan;
   const replaced = router.kind === 'managed' ? router.replaces : [];
   const units = leavingUnits(context)
@@ -161,7 +165,7 @@ export function replaceRouter(context: DeployContext): readonly OperationStep[] 
       undo: async () => {
         await step.undo?.();
         if (!serving) return;
-        await operation.each(before, async (engine) => {
+        await operation.each(before, async (engine, act) => {
           await act({ summary: `register ${engine.name} again` }).rewireEngine({
             router: { ...router, url: serving.router.url },
             ...routerRef(plan, ref),

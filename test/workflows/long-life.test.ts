@@ -1,0 +1,78 @@
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { Worker } from '@temporalio/worker';
+import { connectClient, type TandemClient } from '../../src/client.ts';
+import { dataConverter } from '../../src/connection.ts';
+import { specDigest } from '../../src/spec/canonical.ts';
+import { RECORD_BUDGET } from '../../workflows/record.ts';
+import { aSpec } from '../support/specs.ts';
+import { startTemporal } from '../support/temporal.ts';
+import { workflowBundle } from '../support/workflow-bundle.ts';
+
+/** 200 here; `npm run chaos` asks for 2,000. */
+const OPERATIONS = Number(process.env['TANDEM_LONG_LIFE'] ?? 200);
+const SPEC_BYTES = 27 * 1024;
+/** A history that is not continued in time ends a workflow at 51,200 events; an operation takes about 25. */
+const EVENTS_MAX = 200;
+
+let env: TestWorkflowEnvironment;
+let client: TandemClient;
+let worker: Worker;
+let running: Promise<void>;
+
+beforeAll(async () => {
+  const bundle = await workflowBundle('test/support/empty-operations.ts');
+  env = await startTemporal();
+  client = await connectClient({
+    connectionOptions: { address: env.address },
+    namespace: 'default',
+    origin: env.address,
+  });
+  worker = await Worker.create({
+    connection: env.nativeConnection,
+    namespace: 'default',
+    dataConverter,
+    taskQueue: 'tandem',
+    workflowBundle: bundle,
+  });
+  running = worker.run();
+}, 60_000);
+afterAll(async () => {
+  worker?.shutdown();
+  await running;
+  await client?.close();
+  await env?.teardown();
+});
+
+it(
+  `An entity over ${OPERATIONS} operations with a spec of 27 KiB each loses no deployment and no admitted operation, stays within its budget, and names the spec bodies it dropped`,
+  async () => {
+    const numbers: number[] = [];
+    for (let turn = 1; turn <= OPERATIONS; turn += 1) {
+      const spec = aSpec({ name: 'old', engine: { env: { TURN: String(turn), FILLER: 'x'.repeat(SPEC_BYTES) } } });
+      const request = { operation: 'deploy', spec, specDigest: specDigest(spec), actor: 'tester' } as const;
+      // Asked at once, also while the entity continues as new: refused or admitted, and never lost.
+      for (;;) {
+        try {
+          numbers.push((await client.submit('old', request)).deployment);
+          break;
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'OPERATION_RUNNING' });
+        }
+      }
+    }
+    await client.settled(`deploy/old/${OPERATIONS}`);
+    let record = await client.record('old');
+    while (record.running) record = await client.record('old');
+
+    expect(numbers).toEqual(Array.from({ length: OPERATIONS }, (_, index) => index + 1));
+    expect(record.deployments.map(({ deployment }) => deployment)).toEqual(numbers);
+    expect(record.deployments.every(({ outcome }) => outcome === 'succeeded')).toBe(true);
+    expect(JSON.stringify(record).length).toBeLessThanOrEqual(RECORD_BUDGET);
+    expect(Object.keys(record.specs).length + record.droppedSpecs.length).toBe(OPERATIONS);
+    expect(Object.keys(record.specs).length).toBeGreaterThan(20);
+    const { historyLength } = await env.client.workflow.getHandle('cluster/old').describe();
+    expect(historyLength).toBeLessThan(EVENTS_MAX);
+  },
+  30_000 + OPERATIONS * 2_000,
+);

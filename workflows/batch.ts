@@ -1,0 +1,140 @@
+import {
+  ApplicationFailure,
+  executeChild,
+  isCancellation,
+  ParentClosePolicy,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { each } from '../src/saga/saga.ts';
+import { failedOf } from './failed.ts';
+import type { Failed } from './messages.ts';
+import { activitiesAt, type Act, type Reach } from './proxies.ts';
+
+/**
+ * A fan-out over more items than this runs in children of its own, so that no history of an operation grows with the
+ * number of hosts: an activity is at least three events, a child of BATCH activities as well.
+ */
+const BATCH_ABOVE = 100;
+const BATCH = 50;
+/** Activities that an operation itself has under way. */
+const FAN_OUT = 50;
+/** Activities that one batch has under way. */
+const LANES = 10;
+
+/** An activity and its input, as data. */
+interface Call {
+  readonly name: string;
+  readonly input: unknown;
+  readonly options: Parameters<Act>[0];
+}
+
+type Answer =
+  | { readonly value: unknown }
+  | { readonly failed: Failed }
+  /** Another one of the batch had failed before. */
+  | { readonly begun: false };
+
+export interface BatchInput {
+  readonly reach: Reach;
+  readonly calls: readonly Call[];
+}
+
+/** Runs some of an operation's activities, and tells of each how it ended; after a failure it begins no more. */
+export async function batch({ reach, calls }: BatchInput): Promise<readonly Answer[]> {
+  const act = activitiesAt(reach);
+  const answers: Answer[] = calls.map(() => ({ begun: false }));
+  const run = async (index: number) => {
+    const { name, input, options } = calls[index]!;
+    try {
+      answers[index] = { value: await invoke(act(options), name, input) };
+    } catch (error) {
+      if (!isCancellation(error)) answers[index] = { failed: failedOf(error, '') };
+      throw error;
+    }
+  };
+  try {
+    await each([...calls.keys()], LANES, run);
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+  }
+  return answers;
+}
+
+/** Runs a task for each item, bounded, with activities that are fit for so many; waits for all before it fails. */
+export type Each = <T>(items: readonly T[], task: (item: T, act: Act) => Promise<void>) => Promise<void>;
+
+/** The fan-out of one workflow: directly, or by batches where the items are many. */
+export function eachAt(reach: Reach): Each {
+  const direct = activitiesAt(reach);
+  const batched = batchedAt(reach);
+  return (items, task) =>
+    items.length > BATCH_ABOVE
+      ? each(items, items.length, (item) => task(item, batched)) // All at once: the batches bound them.
+      : each(items, FAN_OUT, (item) => task(item, direct));
+}
+
+/** Activities whose calls, made at the same moment, go to batches. One for each workflow, since it numbers them. */
+function batchedAt({ site, hosts: { ssh } }: Reach): Act {
+  let waiting: Waiting[] = [];
+  let batches = 0;
+  const flush = () => {
+    const calls = waiting;
+    waiting = [];
+    for (let from = 0; from < calls.length; from += BATCH) void send(calls.slice(from, from + BATCH));
+  };
+  const send = async (some: readonly Waiting[]) => {
+    try {
+      batches += 1;
+      const reach = { site, hosts: { ssh: { retrySeconds: ssh.retrySeconds } } };
+      const answers = await runBatch(batches, { reach, calls: some.map(({ call }) => call) });
+      // Failures first: what was not begun fails only because of them.
+      some.forEach(({ reject }, index) => {
+        const answer = answers[index]!;
+        if ('failed' in answer) reject(failureOf(answer.failed));
+      });
+      some.forEach(({ resolve, reject }, index) => {
+        const answer = answers[index]!;
+        if ('value' in answer) resolve(answer.value);
+        else reject(notBegun());
+      });
+    } catch (error) {
+      for (const { reject } of some) reject(error);
+    }
+  };
+  return (options) =>
+    new Proxy({} as ReturnType<Act>, {
+      get: (_, name: string) => (input: unknown) =>
+        new Promise((resolve, reject) => {
+          waiting.push({ call: { name, input, options }, resolve, reject });
+          if (waiting.length === 1) void Promise.resolve().then(flush);
+        }),
+    });
+}
+
+interface Waiting {
+  readonly call: Call;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const runBatch = (number: number, input: BatchInput): Promise<readonly Answer[]> =>
+  executeChild(batch, {
+    workflowId: `${workflowInfo().workflowId}/batch-${number}`,
+    args: [input],
+    parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
+    cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+    staticSummary: `${input.calls[0]!.options.summary} and ${input.calls.length - 1} more`,
+  });
+
+const invoke = (activities: ReturnType<Act>, name: string, input: unknown): Promise<unknown> =>
+  (activities as unknown as Record<string, (input: unknown) => Promise<unknown>>)[name]!(input);
+
+const failureOf = ({ code, message, host, evidence, remedy }: Failed) =>
+  ApplicationFailure.create({ type: code, message, nonRetryable: true, details: [{ host, evidence, remedy }] });
+
+const notBegun = () =>
+  ApplicationFailure.create({
+    type: 'COMMAND_FAILED',
+    nonRetryable: true,
+    message: 'not begun, since another one of its batch had failed',
+  });
