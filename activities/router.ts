@@ -9,13 +9,14 @@ import {
   containerOf,
   expandAll,
   findUnit,
+  labelsOf,
   logOf,
   needFreePorts,
   pacer,
   secretOf,
   tailOf,
   unitFolder,
-  type UnitAt,
+  unitOf,
 } from './units.ts';
 
 /** A router, and the host it runs on where Tandem runs it. */
@@ -140,19 +141,10 @@ export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { rea
       if (secrets.length > 0) await host.writeFile(secretsFile(folder), JSON.stringify(secrets), { mode: 0o600 });
       await host.runtime(router.runtime).start({
         name: router.name,
-        labels: {
-          [LABELS.cluster]: cluster,
-          [LABELS.kind]: 'router',
-          [LABELS.role]: 'router',
-          [LABELS.index]: '0',
-          [LABELS.rank]: '0',
-          [LABELS.digest]: router.digest,
-          [LABELS.deployment]: String(router.deployment),
-          [LABELS.installation]: installation,
-          [LABELS.gpus]: '',
-          [LABELS.nics]: '',
-          [LABELS.url]: router.url,
-        },
+        labels: labelsOf(
+          { ...router, kind: 'router', role: 'router', index: 0, rank: 0, gpus: [], nics: [] },
+          { cluster, installation },
+        ),
         argv: await routerArgvOf(host, router, folder),
         env: router.env,
         stopTimeoutSeconds: ROUTER_STOP_SECONDS,
@@ -369,13 +361,6 @@ function routerFailed(
 // ---- The command line
 
 const ROUTER_STOP_SECONDS = 30;
-
-const unitOf = ({ name, runtime, deployment }: ManagedRouterPlan, owner: Pick<UnitAt, 'cluster' | 'installation'>) => ({
-  name,
-  runtime,
-  deployment,
-  ...owner,
-});
 
 const secretsFile = (folder: string) => `${folder}/args.json`;
 

@@ -23,6 +23,47 @@ export interface UnitAt {
   readonly installation: string;
 }
 
+/** Whose a unit is: the cluster, and the installation that made it. */
+export type Owner = Pick<UnitAt, 'cluster' | 'installation'>;
+
+/** The unit that a row of the plan is. */
+export const unitOf = (
+  { name, runtime, deployment }: Pick<UnitAt, 'name' | 'runtime' | 'deployment'>,
+  owner: Owner,
+): Omit<UnitAt, 'ref' | 'rank'> => ({ name, runtime, deployment, ...owner });
+
+/** What the labels of a unit say of it, beside whose it is. */
+export interface Labelled {
+  readonly kind: 'engine' | 'router';
+  readonly role: string;
+  readonly index: number;
+  readonly rank: number;
+  readonly digest: string;
+  readonly deployment: number;
+  readonly gpus: readonly number[];
+  readonly nics: readonly string[];
+  /** Left out for ranks above 0, which nobody asks. */
+  readonly url?: string;
+  /** The KV generation of an engine. */
+  readonly generation?: string;
+}
+
+/** The labels of a unit, by which it is found and known again on its host. */
+export const labelsOf = (unit: Labelled, { cluster, installation }: Owner): Record<string, string> => ({
+  [LABELS.cluster]: cluster,
+  [LABELS.kind]: unit.kind,
+  [LABELS.role]: unit.role,
+  [LABELS.index]: String(unit.index),
+  [LABELS.rank]: String(unit.rank),
+  [LABELS.digest]: unit.digest,
+  [LABELS.deployment]: String(unit.deployment),
+  [LABELS.installation]: installation,
+  [LABELS.gpus]: unit.gpus.join(','),
+  [LABELS.nics]: unit.nics.join(','),
+  ...(unit.url === undefined ? {} : { [LABELS.url]: unit.url }),
+  ...(unit.generation === undefined ? {} : { [LABELS.generation]: unit.generation }),
+});
+
 /** The unit as it is now; undefined when the host has none. Errors: NAME_CONFLICT when it is another installation's. */
 export async function findUnit(host: Host, unit: Omit<UnitAt, 'ref' | 'rank'>): Promise<UnitState | undefined> {
   const found = await unitNamed(host, unit);
