@@ -5,21 +5,26 @@ import type { HostDemand } from './demand.ts';
 export const usesRdma = ({ engineRuntime, rdma }: HostDemand): boolean =>
   engineRuntime !== undefined && rdma.transport === 'rdma';
 
-/** Names of the devices that must be there: the plan's, else those the spec names; undefined for "all that are found". */
+/** Names of the devices that must be there: all that the spec names, else the plan's; undefined for "all that are found". */
 export function namedDevices({ nics, rdma }: HostDemand): readonly string[] | undefined {
   if (rdma.devices !== 'auto') return rdma.devices;
   return nics.length > 0 ? nics : undefined;
 }
 
-/** One port of each device that links will use: of several ports of a device the first that is up. */
+/**
+ * One port of each device that engines get: the plan's, and without a plan every one that they could get. Of several
+ * ports of a device the first that is up.
+ */
 export function plannedPorts(ports: readonly RdmaPort[], demand: HostDemand): readonly RdmaPort[] {
-  const devices = namedDevices(demand) ?? [...new Set(ports.map(({ device }) => device))];
+  const devices = demand.nics.length > 0 ? demand.nics : (namedDevices(demand) ?? found(ports));
   return devices.flatMap((device) => {
     const own = ports.filter((port) => port.device === device);
     const port = own.find(isUp) ?? own[0];
     return port ? [port] : [];
   });
 }
+
+const found = (ports: readonly RdmaPort[]): readonly string[] => [...new Set(ports.map(({ device }) => device))];
 
 /** What to do when no tool shows RDMA devices. */
 export const LOOK_AT_RDMA =

@@ -2,9 +2,12 @@ import { type RdmaPort, isUp } from '../facts/rdma-port.ts';
 import { type HostCheck, cannotTell, fail, list, pass } from './host-check.ts';
 import { LOOK_AT_RDMA, NO_DEVICE, plannedPorts, usesRdma } from './planned-ports.ts';
 
-const WANTED = 'every device of rdma.devices should be ACTIVE and LinkUp';
+const WANTED = 'each RDMA device that an engine gets (rdma.devices) should be ACTIVE and LinkUp';
 
-/** Every planned RDMA port is up, on a link layer that is known. */
+/**
+ * Every planned RDMA port is up, on a link layer that is known. One that is down is never left out by itself: the
+ * cluster would be slower, and nobody told.
+ */
 export const rdmaLinkState: HostCheck = {
   name: 'rdma-link-state',
   judge({ rdma }, demand) {

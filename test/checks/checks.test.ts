@@ -404,28 +404,28 @@ describe('each check', () => {
       'rdma-link-state',
       'a cable that is out',
       'fail',
-      'bnxt_re0 is DOWN/DISABLED; every device of rdma.devices should be ACTIVE and LinkUp',
+      'bnxt_re0 is DOWN/DISABLED; each RDMA device that an engine gets (rdma.devices) should be ACTIVE and LinkUp',
       rdma({ state: '1: DOWN', phys_state: '3: Disabled' }),
     ],
     [
       'rdma-link-state',
       'a port that is not configured',
       'fail',
-      'bnxt_re0 is INIT/LINKUP; every device of rdma.devices should be ACTIVE and LinkUp',
+      'bnxt_re0 is INIT/LINKUP; each RDMA device that an engine gets (rdma.devices) should be ACTIVE and LinkUp',
       rdma({ state: '2: INIT' }),
     ],
     [
       'rdma-link-state',
       'a state that cannot be read',
       'fail',
-      'bnxt_re0 is in no readable state/LINKUP; every device of rdma.devices should be ACTIVE and LinkUp',
+      'bnxt_re0 is in no readable state/LINKUP; each RDMA device that an engine gets (rdma.devices) should be ACTIVE and LinkUp',
       rdma({ state: undefined }),
     ],
     [
       'rdma-link-state',
       'a link layer that is none',
       'fail',
-      'bnxt_re0 is ACTIVE/LINKUP on an unknown link layer; every device of rdma.devices should be ACTIVE and LinkUp',
+      'bnxt_re0 is ACTIVE/LINKUP on an unknown link layer; each RDMA device that an engine gets (rdma.devices) should be ACTIVE and LinkUp',
       rdma({ link_layer: 'Paper' }),
     ],
     [
@@ -544,6 +544,28 @@ describe('checks that do not concern a host', () => {
 
   it('are left out: without a provider library to mount none is asked for', () => {
     expect(names({ rdma: { ...DEMAND.rdma, providerLibrary: 'none' } })).not.toContain('rdma-provider');
+  });
+});
+
+describe.each(['auto', ['bnxt_re0', 'bnxt_re1']] as const)('with rdma.devices %j', (devices) => {
+  const one = sysfsOf('bnxt_re0', 0);
+  const down = { 'rdma-devices': printed(one + sysfsOf('bnxt_re1', 1, { state: '1: DOWN' })) };
+  const slow = { 'rdma-devices': printed(one + sysfsOf('bnxt_re1', 1, { rate: '25 Gb/sec (1X EDR)' })) };
+  const state = (outputs: Outputs, check: string, nics: readonly string[]) =>
+    named(check, judge(outputs, { nics, rdma: { ...DEMAND.rdma, devices: devices as 'auto' } }))?.verdict;
+
+  it('a device that an engine gets must be up and fast enough', () => {
+    expect(state(down, 'rdma-link-state', ['bnxt_re0', 'bnxt_re1'])).toBe('fail');
+    expect(state(slow, 'rdma-link-rate', ['bnxt_re0', 'bnxt_re1'])).toBe('fail');
+  });
+
+  it('a device of the host that no engine gets may be neither', () => {
+    expect(state(down, 'rdma-link-state', ['bnxt_re0'])).toBe('pass');
+    expect(state(slow, 'rdma-link-rate', ['bnxt_re0'])).toBe('pass');
+  });
+
+  it('a device that an engine could get, before there is a plan, must be up', () => {
+    expect(state(down, 'rdma-link-state', [])).toBe('fail');
   });
 });
 

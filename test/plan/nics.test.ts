@@ -1,6 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
-import { nicsOfGpus } from '../../src/plan/nics.ts';
-import type { Gpu, Nic } from '../../src/plan/types.ts';
+import { hostNics, nicsOfGpus } from '../../src/plan/nics.ts';
+import type { Gpu, HostInventory, Nic } from '../../src/plan/types.ts';
+import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { anInventory } from '../support/inventories.ts';
+import { aSpec } from '../support/specs.ts';
 
 const gpus = (count: number, numaNode?: (index: number) => number): Gpu[] =>
   Array.from({ length: count }, (_, index) => ({
@@ -21,6 +24,25 @@ const nics = (...nodes: (number | undefined)[]): Nic[] =>
 const devices = (of: Nic[], on: Gpu[], ...indices: number[]) => nicsOfGpus(of, on, indices).map(({ device }) => device);
 
 const sockets = gpus(8, (index) => Math.floor(index / 4));
+
+describe('the NICs of a host', () => {
+  const names = (rdma: Partial<ClusterSpec['rdma']>, of: Nic[]) =>
+    hostNics(aSpec({ rdma }), { ...inventory, nics: of }).map(({ device }) => device);
+  const [inventory] = anInventory(aSpec()).hosts as [HostInventory];
+  const mixed = nics(0, 0, 1, 1).map((nic) => ({ ...nic, up: nic.device !== 'n2' }));
+
+  it('are all of it with rdma.devices auto, one whose link is down too: the check names it, no plan leaves it out', () => {
+    expect(names({ devices: 'auto' }, mixed)).toEqual(['n0', 'n1', 'n2', 'n3']);
+  });
+
+  it('are those that rdma.devices names, up or down, and none that it does not name', () => {
+    expect(names({ devices: ['n2', 'n1'] }, mixed)).toEqual(['n1', 'n2']);
+  });
+
+  it('are none over tcp', () => {
+    expect(names({ transport: 'tcp' }, mixed)).toEqual([]);
+  });
+});
 
 describe('the NICs of an engine', () => {
   it.each<[string, Nic[], Gpu[], number[], string[]]>([
