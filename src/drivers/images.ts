@@ -84,16 +84,29 @@ function pullFailure(host: Host, image: string, output: Output): DeployError {
     return unavailable(host, image, 'is refused by its registry', stderr);
   }
   if (/timeout|no such host|connection refused|i\/o|TLS|EOF|temporar/i.test(stderr)) {
-    return unavailable(host, image, 'could not be pulled: its registry does not answer', stderr, true);
+    return unavailable(host, image, 'could not be pulled: its registry does not answer', stderr, {
+      retryable: true,
+      remedy: DAEMON_PROXY,
+    });
   }
   return dockerFailure(host, ['pull', image], output);
 }
 
-const unavailable = (host: Host, image: string, what: string, evidence: string, retryable = false) =>
+/** Docker's daemon asks the registry, by its own environment: nothing that this client says gives it a proxy. */
+const DAEMON_PROXY =
+  ' Where the host reaches registries through a proxy, the Docker daemon must know it: "proxies" in /etc/docker/daemon.json, or HTTPS_PROXY in a drop-in of docker.service, then restart Docker.';
+
+const unavailable = (
+  host: Host,
+  image: string,
+  what: string,
+  evidence: string,
+  { retryable = false, remedy = '' }: { readonly retryable?: boolean; readonly remedy?: string } = {},
+) =>
   new DeployError({
     code: 'IMAGE_UNAVAILABLE',
     message: `${host.ref.name}: the image ${image} ${what}`,
-    remedy: `Try "docker pull ${image}" on ${host.ref.name}; see engine.image and engine.pull.`,
+    remedy: `Try "docker pull ${image}" on ${host.ref.name}; see engine.image and engine.pull.${remedy}`,
     retryable,
     host: host.ref.name,
     evidence: evidence.trim().slice(-2_048),

@@ -88,7 +88,6 @@ const Pull = z.strictObject({
     .optional()
     .describe('Login at the registry.'),
   mirror: text().optional().describe('Registry host that is asked instead of the one in the image name.'),
-  proxy: text().optional().describe('HTTP proxy for the pull; only where the container engine takes it.'),
 });
 
 const Engine = z.strictObject({
@@ -262,7 +261,9 @@ const Rdma = z.strictObject({
   devices: z
     .union([z.literal('auto'), z.array(text()).min(1)], 'must be auto or a list of RDMA device names')
     .default('auto')
-    .describe('RDMA devices to use on each host, or auto: all whose link is up. Default auto.'),
+    .describe(
+      'RDMA devices to use on each host, or auto: all that it has. An engine gets those of its GPUs, and each that it gets must be up. Default auto.',
+    ),
   gidIndex: z
     .union([z.literal('auto'), z.int().min(0)], 'must be auto or a whole number from 0')
     .default('auto')

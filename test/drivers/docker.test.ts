@@ -226,18 +226,28 @@ exit 0
     });
 
     it.each([
-      ['never', undefined, 'engine.pull.policy is never', false],
-      ['missing', 'manifest for x not found: manifest unknown', 'refused by its registry', false],
-      ['missing', 'Get "https://reg.example:5000/v2/": dial tcp: i/o timeout', 'does not answer', true],
-    ] as const)('that cannot be had are IMAGE_UNAVAILABLE (%s, %s)', async (policy, stderr, message, retryable) => {
-      await answer('image-inspect.err', 'Error: No such image: x');
-      if (stderr) await answer('pull.err', stderr);
-      await expect(resolveImage(host, { ...request, policy })).rejects.toMatchObject({
-        code: 'IMAGE_UNAVAILABLE',
-        message: expect.stringContaining(message) as unknown,
-        retryable,
-      });
-    });
+      ['never', undefined, 'engine.pull.policy is never', false, /engine\.pull\.$/],
+      ['missing', 'manifest for x not found: manifest unknown', 'refused by its registry', false, /engine\.pull\.$/],
+      [
+        'missing',
+        'Get "https://reg.example:5000/v2/": dial tcp: i/o timeout',
+        'does not answer',
+        true,
+        /proxy, the Docker daemon must know it: .*daemon\.json/,
+      ],
+    ] as const)(
+      'that cannot be had are IMAGE_UNAVAILABLE (%s, %s)',
+      async (policy, stderr, message, retryable, remedy) => {
+        await answer('image-inspect.err', 'Error: No such image: x');
+        if (stderr) await answer('pull.err', stderr);
+        await expect(resolveImage(host, { ...request, policy })).rejects.toMatchObject({
+          code: 'IMAGE_UNAVAILABLE',
+          message: expect.stringContaining(message) as unknown,
+          remedy: expect.stringMatching(remedy) as unknown,
+          retryable,
+        });
+      },
+    );
 
     it.each([
       ['ubuntu:24.04', 'm.example/library/ubuntu:24.04'],

@@ -353,10 +353,10 @@ describe('keys that do not fit together', () => {
       ],
     ],
     [
-      'a login in the proxy warns and is not repeated',
-      changed(['args: {}', 'pull: { proxy: "http://u:hunter2@h" }']),
+      'a login in the mirror warns and is not repeated',
+      changed(['args: {}', 'pull: { mirror: "http://u:hunter2@h" }']),
       [
-        '7:18 warning engine.pull.proxy: holds a login, which then stands in every history → Take it out, and let the container engine know it.',
+        '7:19 warning engine.pull.mirror: holds a login, which then stands in every history → Take it out, and let the container engine know it.',
       ],
     ],
     [

@@ -218,14 +218,14 @@ describe('a key or a value that the schema does not take', () => {
       'a device outside of a list is told what is wanted',
       BASE + 'rdma: { devices: mlx5_0 }\n',
       [
-        '17:18 error rdma.devices: must be auto or a list of RDMA device names, got "mlx5_0" → Correct devices: RDMA devices to use on each host, or auto: all whose link is up. Default auto.',
+        '17:18 error rdma.devices: must be auto or a list of RDMA device names, got "mlx5_0" → Correct devices: RDMA devices to use on each host, or auto: all that it has. An engine gets those of its GPUs, and each that it gets must be up. Default auto.',
       ],
     ],
     [
       'an empty list of devices is told',
       BASE + 'rdma: { devices: [] }\n',
       [
-        '17:18 error rdma.devices: must have at least 1 entry, got an empty list → Correct devices: RDMA devices to use on each host, or auto: all whose link is up. Default auto.',
+        '17:18 error rdma.devices: must have at least 1 entry, got an empty list → Correct devices: RDMA devices to use on each host, or auto: all that it has. An engine gets those of its GPUs, and each that it gets must be up. Default auto.',
       ],
     ],
     [
@@ -415,7 +415,7 @@ describe('a secret written where none belongs', () => {
     'secretEnv: { HF_TOKEN: hunter2 }',
     'env: { HF_TOKEN: hunter2 }',
     'pull: { login: { user: u, password: hunter2 } }',
-    'pull: { proxy: "http://u:hunter2@h" }',
+    'pull: { mirror: "http://u:hunter2@h" }',
     'args: { api-key: hunter2 }',
   ])('%s is told without it', (key) => {
     const said = diagnose(changed(['args: {}', key]));

@@ -29,12 +29,10 @@ export const plainSecrets: Rule = function* (spec) {
 
 /** A login inside a URL is a secret written out, too. */
 export const plainLogins: Rule = function* (spec) {
-  const { proxy, mirror } = spec.engine.pull;
   const places: readonly (readonly [Path, string | undefined])[] = [
     [['model', 'source'], spec.model.source],
     [['model', 'endpoint'], spec.model.endpoint],
-    [['engine', 'pull', 'proxy'], proxy],
-    [['engine', 'pull', 'mirror'], mirror],
+    [['engine', 'pull', 'mirror'], spec.engine.pull.mirror],
   ];
   for (const [path, value] of places) {
     if (value === undefined || !LOGIN_IN_URL.test(value)) continue;
