@@ -12,6 +12,7 @@ import { type Fact, type Reading, type ToolOutput, read } from './fact.ts';
 import { type GpuListing, type GpuRecord, fillIn } from './gpu-record.ts';
 import { ibstat } from './ibstat.ts';
 import { ibvDevinfo } from './ibv-devinfo.ts';
+import { ASKED_FACTS } from './index.ts';
 import { kernelCmdline } from './kernel-cmdline.ts';
 import { bootId, kernelRelease } from './kernel.ts';
 import { memlock } from './limits.ts';
@@ -65,34 +66,10 @@ export interface HostFacts {
   readonly kernelCmdline: Reading<readonly string[]>;
 }
 
-const PLAIN: readonly Fact<unknown>[] = [
-  amdSmiStatic,
-  amdSmiList,
-  amdSmiEnumeration,
-  amdSmiMetric,
-  amdSmiProcess,
-  amdSmiVersion,
-  rocmSmi,
-  rocminfo,
-  amdgpuSysfs,
-  amdgpuModule,
-  rocmVersion,
-  rdmaDevices,
-  rdmaLink,
-  ibvDevinfo,
-  dockerVersion,
-  listeningPorts,
-  kernelRelease,
-  bootId,
-  memlock,
-  numaBalancing,
-  kernelCmdline,
-];
-
 /** Everything a host is asked, fallbacks included: one batch, one round trip. */
 export function hostQuestions({ weightsDir, providerLibrary }: QuestionOptions): readonly Question[] {
   return [
-    ...PLAIN.map(({ name, command, timeoutMs }) => ({ name, argv: command(), timeoutMs })),
+    ...ASKED_FACTS.map(({ name, command, timeoutMs }) => ({ name, argv: command(), timeoutMs })),
     question(providerLibraries, providerLibrary),
     ...(weightsDir === undefined ? [] : [question(diskFree, weightsDir)]),
   ];

@@ -23,8 +23,8 @@ import { rocmSmi } from './rocm-smi.ts';
 import { rocmVersion } from './rocm-version.ts';
 import { rocminfo } from './rocminfo.ts';
 
-/** Every fact: its name is also the name of a capture's file and of the folder with its test cases. */
-export const FACTS: readonly Pick<Fact<unknown>, 'name' | 'parse'>[] = [
+/** What every host is asked, in one batch: the facts that need no argument. */
+export const ASKED_FACTS: readonly Fact<unknown>[] = [
   amdSmiStatic,
   amdSmiList,
   amdSmiEnumeration,
@@ -39,15 +39,20 @@ export const FACTS: readonly Pick<Fact<unknown>, 'name' | 'parse'>[] = [
   rdmaDevices,
   rdmaLink,
   ibvDevinfo,
-  ibstat,
-  providerLibraries,
-  ibWriteBw,
   dockerVersion,
-  diskFree,
   listeningPorts,
   kernelRelease,
   bootId,
   memlock,
   numaBalancing,
   kernelCmdline,
+];
+
+/** Every fact: its name is also the name of a capture's file and of the folder with its test cases. */
+export const FACTS: readonly Pick<Fact<unknown>, 'name' | 'parse'>[] = [
+  ...ASKED_FACTS,
+  ibstat,
+  providerLibraries,
+  ibWriteBw,
+  diskFree,
 ];
