@@ -2,14 +2,12 @@ import { ApplicationFailure } from '@temporalio/workflow';
 import type { LeaseRow } from '../activities/leases.ts';
 import type { HeldLease } from '../src/drivers/leases.ts';
 import { hostRef } from '../src/plan/host-ref.ts';
-import { each } from '../src/saga/saga.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
+import { eachAt } from './batch.ts';
 import { failedOf } from './failed.ts';
 import { impatient } from './inspect.ts';
 import type { Failed } from './messages.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
-
-const FAN_OUT = 50;
 
 /** Every lease on the hosts of a spec, by host and address; hosts that could not be read are named. */
 export interface LeaseList {
@@ -26,11 +24,10 @@ export async function leases({
   readonly hosts?: readonly string[];
 }): Promise<LeaseList> {
   await presenceAt(spec.site).present();
-  const act = activitiesAt(impatient(spec));
   const asked = spec.hosts.list.filter(({ name }) => hosts?.includes(name) ?? true);
   const found = new Map<string, readonly LeaseRow[]>();
   const unread = new Map<string, Failed>();
-  await each(asked, FAN_OUT, async (host) => {
+  await eachAt(impatient(spec))(asked, async (host, act) => {
     try {
       found.set(host.name, await act({ summary: `leases of ${host.name}` }).listLeases({ ref: hostRef(spec, host) }));
     } catch (error) {

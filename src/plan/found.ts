@@ -90,9 +90,15 @@ export function refuseStrangers(cluster: string, inventory: Inventory, owner: Ow
 export function installationsOn(cluster: string, { hosts }: Inventory): ReadonlyMap<string, readonly string[]> {
   const rows = hosts.flatMap(({ host, found, leases }) => [
     ...found.map(({ installation, name }) => ({ installation, what: `${host}: ${name}` })),
-    ...leases
-      .filter((lease) => lease.cluster === cluster)
-      .map(({ installation, pci }) => ({ installation, what: `${host}: lease of GPU ${pci}` })),
+    ...[
+      ...groupBy(
+        leases.filter((lease) => lease.cluster === cluster),
+        ({ installation }) => installation,
+      ),
+    ].map(([installation, its]) => ({
+      installation,
+      what: `${host}: ${its.length} ${its.length === 1 ? 'GPU' : 'GPUs'} leased`,
+    })),
   ]);
   const known = rows.filter(({ installation }) => installation !== '').toSorted((a, b) => byText(a.what, b.what));
   return new Map(

@@ -3,7 +3,8 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
-import type { Drivers, Leases } from '../../src/drivers/types.ts';
+import { breakHostLeases } from '../../src/drivers/leases.ts';
+import type { Drivers, Host, Leases } from '../../src/drivers/types.ts';
 import { startTestServer, type TestServer } from '../support/ssh-server.ts';
 
 const GPUS = ['0000:05:00.0', '0000:15:00.0', '0000:25:00.0', '0000:35:00.0-1'];
@@ -14,6 +15,7 @@ let folder: string;
 let drivers: Drivers;
 let other: Drivers;
 let server: TestServer;
+let host: Host;
 let leases: Leases;
 let dir: string;
 beforeAll(async () => {
@@ -29,9 +31,12 @@ afterAll(async () => {
 });
 beforeEach(() => {
   dir = join(server.home, `leases-${Math.random()}`, 'deeper');
-  leases = drivers.host({ ...server.ref, leaseDir: dir }).leases;
+  host = drivers.host({ ...server.ref, leaseDir: dir });
+  leases = host.leases;
 });
 const pcis = async () => (await leases.list()).map(({ pci, cluster }) => `${pci} ${cluster}`);
+
+const asUser = process.getuid?.() === 0 ? it.skip : it; // root writes everywhere.
 
 describe('GPU leases', () => {
   it('are one file each, in a folder that all teams may write', async () => {
@@ -119,10 +124,89 @@ describe('GPU leases', () => {
     });
   });
 
-  const asUser = process.getuid?.() === 0 ? it.skip : it; // root writes everywhere.
   asUser('name it too where the folder may not be written', async () => {
     await mkdir(dir, { recursive: true });
     await chmod(dir, 0o555);
     await expect(leases.take(GPUS, ours)).rejects.toMatchObject({ code: 'LEASE_DIR_MISSING' });
+  });
+});
+
+describe('breaking leases', () => {
+  const note = { time: '2026-11-24T10:00:00.000Z', actor: 'ada@ops', reason: 'it\'s "gone"; $(rm -rf /) – für immer' };
+  const broken = async () =>
+    (await readFile(join(dir, '.broken'), 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown);
+
+  it('removes those that were seen, whoever holds them, and keeps who did it, when, why and what it was', async () => {
+    await leases.take(GPUS.slice(0, 2), theirs);
+    await leases.take(GPUS.slice(2), ours);
+    const seen = await leases.list();
+    expect(await breakHostLeases(host, seen.slice(0, 2), note)).toEqual(seen.slice(0, 2));
+    expect(await pcis()).toEqual(GPUS.slice(2).map((pci) => `${pci} qwen`));
+    expect(await broken()).toEqual(seen.slice(0, 2).map((lease) => ({ ...note, lease })));
+  });
+
+  it('a second time with the same note says the same and writes nothing twice', async () => {
+    await leases.take(GPUS.slice(0, 2), theirs);
+    const seen = await leases.list();
+    await breakHostLeases(host, seen.slice(0, 1), note);
+    expect(await breakHostLeases(host, seen, note)).toEqual(seen);
+    expect(await breakHostLeases(host, seen, note)).toEqual(seen);
+    expect(await broken()).toHaveLength(2);
+  });
+
+  it('after an attempt that wrote it down and died removes it, and has it written once', async () => {
+    await leases.take(GPUS.slice(0, 1), theirs);
+    const seen = await leases.list();
+    await writeFile(join(dir, '.broken'), `${JSON.stringify({ ...note, lease: seen[0] })}\n`);
+    expect(await breakHostLeases(host, seen, note)).toEqual(seen);
+    expect(await pcis()).toEqual([]);
+    expect(await broken()).toHaveLength(1);
+  });
+
+  it.each<[string, Partial<typeof theirs>]>([
+    ['by another cluster', { cluster: 'mixtral' }],
+    ['by another installation', { installation: 'run-22' }],
+    ['by another deployment', { deployment: 11 }],
+    ['by the same one at another time', {}],
+  ])('leaves a lease alone that was taken anew %s since it was seen', async (_, owner) => {
+    await leases.take(GPUS.slice(0, 1), theirs);
+    const seen = await leases.list();
+    await rm(join(dir, GPUS[0]!));
+    await leases.take(GPUS.slice(0, 1), { ...theirs, ...owner });
+    const now = await leases.list();
+    const takenAt = 'cluster' in owner || 'installation' in owner || 'deployment' in owner ? now[0]!.takenAt : note.time;
+    expect(await breakHostLeases(host, [{ ...seen[0]!, takenAt }], note)).toEqual([]);
+    expect(await leases.list()).toEqual(now);
+    expect(await readdir(dir)).toEqual([GPUS[0]]);
+  });
+
+  it('removes also what nobody can read, and does not take the book of broken leases for one', async () => {
+    await mkdir(dir, { recursive: true });
+    await writeFile(join(dir, GPUS[0]!), 'rubbish\nof two lines\n');
+    await writeFile(join(dir, GPUS[1]!), '');
+    const seen = await leases.list();
+    expect(await breakHostLeases(host, seen, note)).toEqual(seen);
+    expect(await leases.list()).toEqual([]);
+    await leases.take(GPUS, ours);
+    expect(await pcis()).toHaveLength(4);
+  });
+
+  it('without a folder, or of nothing, breaks nothing', async () => {
+    const lease = { pci: GPUS[0]!, ...theirs, takenAt: note.time };
+    await expect(breakHostLeases(host, [lease], note)).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
+    await mkdir(dir, { recursive: true });
+    expect(await breakHostLeases(host, [lease], note)).toEqual([]);
+    expect(await readdir(dir)).toEqual([]);
+  });
+
+  asUser('that may not be written down are not broken', async () => {
+    await leases.take(GPUS.slice(0, 1), theirs);
+    const seen = await leases.list();
+    await writeFile(join(dir, '.broken'), '', { mode: 0o444 });
+    await expect(breakHostLeases(host, seen, note)).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
+    expect(await leases.list()).toEqual(seen);
   });
 });

@@ -4,7 +4,7 @@ import { isNoop } from '../../src/plan/noop.ts';
 import { planCluster } from '../../src/plan/plan.ts';
 import type { FoundUnit, HostInventory, Inventory, Lease, Plan } from '../../src/plan/types.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import { anInventory, runningInventory } from '../support/inventories.ts';
+import { anInventory, runningInventory, servedBefore } from '../support/inventories.ts';
 import { aSpec } from '../support/specs.ts';
 
 type Overrides = NonNullable<Parameters<typeof aSpec>[0]>;
@@ -24,7 +24,7 @@ const replicas = (prefill: number, decode: number, gpus = 8): Overrides => ({
 });
 
 const plan = (spec: ClusterSpec, inventory: Inventory = anInventory(spec), deployment = 1): Plan =>
-  planCluster({ spec, inventory, installation: 'ours', deployment });
+  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(spec, deployment) });
 
 /** Plans `after` on the hosts as they are once `before` was deployed. */
 function change(before: ClusterSpec, after: ClusterSpec, adjust = (inventory: Inventory) => inventory): Plan {
@@ -283,11 +283,13 @@ describe('what runs', () => {
     expect(decode!.digest).toBe(plan(aFleet()).decode[0]!.digest);
   });
 
-  it('counts as ended when one of its hosts lost its part', () => {
+  it('goes first and comes anew when one of its hosts lost its part', () => {
     const spec = aFleet({ prefill: { hostsPerReplica: 2 } });
     const half = editUnits((unit) => [{ ...unit, running: unit.rank === 0 }]);
-    expect(change(spec, spec, half).prefill).toMatchObject([
-      { action: 'replace', replaces: ['tandem-tiny-prefill-0-1'] },
+    const { prefill, removals } = change(spec, spec, half);
+    expect(prefill).toMatchObject([{ action: 'create', name: 'tandem-tiny-prefill-0-2' }]);
+    expect(removals).toMatchObject([
+      { name: 'tandem-tiny-prefill-0-1', first: true, reason: 'a part of it has ended' },
     ]);
   });
 
@@ -310,7 +312,7 @@ describe('what runs', () => {
         ? [unit, { ...unit, name: 'tandem-tiny-prefill-0-9', deployment: 9, running: false }]
         : [unit],
     );
-    const again = change(aFleet(), aFleet(), twice);
+    const again = plan(aFleet(), twice(runningInventory(plan(aFleet()), anInventory(aFleet()))), 10);
     expect(again.prefill).toMatchObject([{ name: 'tandem-tiny-prefill-0-1', action: 'keep' }]);
     expect(again.removals).toMatchObject([{ name: 'tandem-tiny-prefill-0-9', reason: 'left over from deployment 9' }]);
   });
@@ -370,6 +372,49 @@ describe('units of others', () => {
     expect(error).toMatchObject({ code: 'NAME_CONFLICT', host: 'b', evidence: `b: tandem-tiny-decode-0-1, ${origin}` });
   });
 
+  it.each([
+    [7, 'of deployment 7, which is not known here'],
+    [2, 'of deployment 2, which is not known here'],
+    [0, 'of deployment (no number), which is not known here'],
+    [Number.NaN, 'of deployment (no number), which is not known here'],
+  ])('numbered %s by this installation, which has given no such number, are one too', (deployment, origin) => {
+    const foreign = editUnits((unit) => [unit.role === 'decode' ? { ...unit, deployment } : unit]);
+    const error = refusal(() => change(aFleet(), aFleet(), foreign));
+    expect(error).toMatchObject({
+      code: 'NAME_CONFLICT',
+      evidence: `b: tandem-tiny-decode-0-1, ${origin}`,
+      remedy: expect.stringContaining('tandem adopt FILE') as unknown,
+    });
+  });
+
+  it('that have the very name of a planned engine are a conflict, and nothing is planned', () => {
+    const spec = aFleet();
+    const taken = editHosts(({ host }) => ({
+      found:
+        host === 'a'
+          ? [
+              {
+                name: 'tandem-tiny-prefill-0-1',
+                kind: 'engine',
+                runtime: 'docker',
+                role: 'prefill',
+                index: 0,
+                rank: 0,
+                gpus: [],
+                digest: '',
+                deployment: 1,
+                installation: '',
+                running: true,
+              },
+            ]
+          : [],
+    }));
+    expect(refusal(() => plan(spec, taken(anInventory(spec))))).toMatchObject({
+      code: 'NAME_CONFLICT',
+      evidence: 'a: tandem-tiny-prefill-0-1, of unknown origin (no installation label)',
+    });
+  });
+
   it('on a host that the spec no longer names need its address from the record', () => {
     const before = aFleet(replicas(1, 2));
     const first = plan(before);
@@ -382,6 +427,42 @@ describe('units of others', () => {
     const known = planCluster({ spec: after, inventory, installation: 'ours', deployment: 2, serving });
     expect(known.hosts.map(({ name, address }) => [name, address])).toContainEqual(['c', '10.0.0.3']);
     expect(known.removals).toMatchObject([{ name: 'tandem-tiny-decode-1-1' }]);
+  });
+});
+
+describe('a unit that was removed by hand', () => {
+  const spec = aFleet(replicas(1, 2));
+  const first = plan(spec);
+  const rows = [...first.prefill, ...first.decode].map(({ name }) => ({ name }));
+  const router = first.router.kind === 'managed' ? { name: first.router.name } : {};
+  const serving = { deployment: 1, kvGeneration: first.kvGeneration, hosts: first.hosts, engines: rows, router };
+  const without = (gone: string) =>
+    planCluster({
+      spec,
+      inventory: editUnits((unit) => (unit.name === gone ? [] : [unit]))(runningInventory(first, anInventory(spec))),
+      installation: 'ours',
+      deployment: 2,
+      serving,
+    });
+
+  it.each([
+    ['tandem-tiny-decode-1-1', 'tandem-tiny-decode-1-2', 'decode engine to start'],
+    ['tandem-tiny-router-0-1', 'tandem-tiny-router-0-2', 'router to start'],
+  ])('is planned anew, and that %s is gone is said', (gone, anew, what) => {
+    const { changes, warnings } = without(gone);
+    expect(changes.filter(({ action, kind }) => action !== 'keep' && kind !== 'image' && kind !== 'weights')).toEqual([
+      expect.objectContaining({
+        action: 'create',
+        name: anew,
+        reason: `${what}: ${gone} is gone from its hosts, and Tandem did not remove it`,
+      }),
+    ]);
+    expect(warnings).toContain(`${gone} serves by the record and is on no host any more: Tandem did not remove it`);
+  });
+
+  it('is not made up where everything is there', () => {
+    expect(without('nobody').warnings).toEqual([]);
+    expect(isNoop(without('nobody'))).toBe(true);
   });
 });
 
@@ -450,6 +531,43 @@ describe('the router', () => {
 });
 
 describe('the KV generation', () => {
+  const keyless = aFleet({ router: { implementation: 'sglang-router' } });
+  const labelled = (kvGeneration: string | undefined) => {
+    const label = editUnits(({ kvGeneration: _, ...unit }) => [
+      { ...unit, ...(kvGeneration !== undefined && unit.kind === 'engine' && { kvGeneration }) },
+    ]);
+    const inventory = label(runningInventory(plan(keyless), anInventory(keyless)));
+    return planCluster({ spec: keyless, inventory, installation: 'ours', deployment: 2 });
+  };
+
+  it('on the labels of running engines refuses another one at a router without keys, also where no record is', () => {
+    const error = refusal(() => labelled('kv-000000000000'));
+    expect(error.code).toBe('CHANGE_REFUSED');
+    expect(error.message).toContain(`from kv-000000000000 to ${plan(keyless).kvGeneration}`);
+  });
+
+  it('on no label, as older releases left it, or on the same one refuses nothing', () => {
+    expect(labelled(undefined).prefill[0]!.action).toBe('keep');
+    expect(labelled(plan(keyless).kvGeneration).prefill[0]!.action).toBe('keep');
+  });
+
+  it('on labels counts for nothing beside the record, which knows what kept engines were given since', () => {
+    const inventory = editUnits((unit) => [{ ...unit, kvGeneration: 'kv-000000000000' }])(
+      runningInventory(plan(keyless), anInventory(keyless)),
+    );
+    const serving = { deployment: 1, kvGeneration: plan(keyless).kvGeneration, hosts: [] };
+    expect(isNoop(planCluster({ spec: keyless, inventory, installation: 'ours', deployment: 2, serving }))).toBe(true);
+  });
+
+  it('is no part of what an engine is, and of every engine that is planned', () => {
+    const { prefill, decode, kvGeneration } = plan(aFleet());
+    expect([...prefill, ...decode].map((engine) => engine.kvGeneration)).toEqual([kvGeneration, kvGeneration]);
+    const before = plan(aFleet());
+    const after = plan(aFleet({ decode: { image: 'rocm/sgl-dev:v0.5.24' } }));
+    expect(after.kvGeneration).not.toBe(before.kvGeneration);
+    expect(after.prefill[0]!.digest).toBe(before.prefill[0]!.digest);
+  });
+
   const generation = (overrides: Overrides = {}) => plan(aFleet(overrides)).kvGeneration;
 
   it('is short and the same for equal specs', () => {

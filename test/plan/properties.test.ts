@@ -6,7 +6,7 @@ import { isNoop } from '../../src/plan/noop.ts';
 import { planCluster } from '../../src/plan/plan.ts';
 import type { EnginePlan, Inventory, Plan } from '../../src/plan/types.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import { anInventory, runningInventory } from '../support/inventories.ts';
+import { anInventory, runningInventory, servedBefore } from '../support/inventories.ts';
 import { aSpec } from '../support/specs.ts';
 
 const role = fc.record({
@@ -56,7 +56,7 @@ const aWorld = fc
 
 const planOf = (spec: ClusterSpec, inventory: Inventory, deployment = 1): Plan | DeployError => {
   try {
-    return planCluster({ spec, inventory, installation: 'ours', deployment });
+    return planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(spec, deployment) });
   } catch (error) {
     if (error instanceof DeployError) return error;
     throw error;
@@ -179,7 +179,13 @@ describe('any plan', () => {
         ...host,
         found: host.found.toReversed(),
       }));
-      const again = planCluster({ spec, inventory: { hosts: running }, installation: 'ours', deployment: 2 });
+      const again = planCluster({
+        spec,
+        inventory: { hosts: running },
+        installation: 'ours',
+        deployment: 2,
+        ...servedBefore(spec, 2),
+      });
       expect(again.changes.filter(({ action }) => action !== 'keep')).toEqual([]);
       expect(isNoop(again)).toBe(true);
       expect(rows(again)).toEqual(rows(plan));
@@ -205,6 +211,7 @@ describe('any plan', () => {
         inventory: runningInventory(up, inventory),
         installation: 'ours',
         deployment: 3,
+        ...servedBefore(spec, 3),
       });
       expect(rows(down)).toEqual(rows(first));
       expect(down.removals).toHaveLength(prefill + decode);
@@ -271,6 +278,7 @@ describe('a plan of 1,000 hosts', () => {
           inventory: runningInventory(plan, anInventory(spec)),
           installation: 'ours',
           deployment: 2,
+          ...servedBefore(spec, 2),
         }),
       ),
     ).toBe(true);

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { colourEdges } from '../../src/plan/edge-colouring.ts';
 import { planCluster } from '../../src/plan/plan.ts';
 import type { Inventory, LinkTest, Plan } from '../../src/plan/types.ts';
-import { anInventory, runningInventory } from '../support/inventories.ts';
+import { anInventory, runningInventory, servedBefore } from '../support/inventories.ts';
 import { aSpec } from '../support/specs.ts';
 
 type Overrides = NonNullable<Parameters<typeof aSpec>[0]>;
@@ -35,7 +35,7 @@ const aFleet = (
   });
 
 const planOf = (spec: ReturnType<typeof aSpec>, inventory: Inventory = anInventory(spec), deployment = 1): Plan =>
-  planCluster({ spec, inventory, installation: 'ours', deployment });
+  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(spec, deployment) });
 
 const all = ({ rounds }: Plan): readonly LinkTest[] => rounds.flatMap(({ tests }) => tests);
 const hostPairs = (plan: Plan): string[] => [

@@ -4,11 +4,11 @@ import { planCluster } from '../../src/plan/plan.ts';
 import type { Inventory, Plan } from '../../src/plan/types.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { expectGolden } from '../support/golden.ts';
-import { anInventory, runningInventory } from '../support/inventories.ts';
+import { anInventory, runningInventory, servedBefore } from '../support/inventories.ts';
 import { specFile } from '../support/spec-files.ts';
 
 const planOf = (spec: ClusterSpec, inventory: Inventory = anInventory(spec), deployment = 1): Plan =>
-  planCluster({ spec, inventory, installation: 'ours', deployment });
+  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(spec, deployment) });
 
 const scaled = (spec: ClusterSpec, prefill: number, decode: number): ClusterSpec => ({
   ...spec,

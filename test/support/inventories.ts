@@ -1,4 +1,6 @@
-import type { FoundUnit, HostInventory, Inventory, Lease, Plan } from '../../src/plan/types.ts';
+import { kvGeneration } from '../../src/plan/digest.ts';
+import { modelPlan } from '../../src/plan/model.ts';
+import type { FoundUnit, HostInventory, Inventory, Lease, Plan, PlanInput } from '../../src/plan/types.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 
 /** The inventory that healthy, empty hosts of a spec would show: as many Broadcom NICs as GPUs, half of each on either socket. */
@@ -35,31 +37,38 @@ export function anInventory(spec: ClusterSpec): Inventory {
   };
 }
 
+/** The record before a deployment of `spec`: all earlier ones ended well, and nothing moved to other hosts. */
+export const servedBefore = (spec: ClusterSpec, deployment: number): Pick<PlanInput, 'serving'> =>
+  deployment === 1
+    ? {}
+    : { serving: { deployment: deployment - 1, kvGeneration: kvGeneration(spec, modelPlan(spec)), hosts: [] } };
+
 /** The same hosts with everything of a plan running, leased and staged, and nothing else of the cluster there. */
 export function runningInventory(plan: Plan, inventory: Inventory): Inventory {
   const { cluster, installation, model, router } = plan;
   const engines = [...plan.prefill, ...plan.decode];
   return {
     hosts: inventory.hosts.map((host): HostInventory => {
-      const found: FoundUnit[] = engines.flatMap(({ name, runtime, role, index, digest, deployment, url, ranks, kvGeneration }) =>
-        ranks
-          .filter((rank) => rank.host === host.host)
-          .map(({ rank, gpus, nics }) => ({
-            name,
-            kind: 'engine',
-            runtime,
-            role,
-            index,
-            rank,
-            gpus: gpus.map((gpu) => gpu.index),
-            nics,
-            digest,
-            deployment,
-            installation,
-            ...(rank === 0 && { url }),
-            kvGeneration,
-            running: true,
-          })),
+      const found: FoundUnit[] = engines.flatMap(
+        ({ name, runtime, role, index, digest, deployment, url, ranks, kvGeneration }) =>
+          ranks
+            .filter((rank) => rank.host === host.host)
+            .map(({ rank, gpus, nics }) => ({
+              name,
+              kind: 'engine',
+              runtime,
+              role,
+              index,
+              rank,
+              gpus: gpus.map((gpu) => gpu.index),
+              nics,
+              digest,
+              deployment,
+              installation,
+              ...(rank === 0 && { url }),
+              kvGeneration,
+              running: true,
+            })),
       );
       if (router.kind === 'managed' && router.host === host.host) {
         const { name, runtime, digest, deployment, url } = router;
