@@ -20,7 +20,7 @@ export interface PictureScope {
 /** Everything of one cluster on one host, in a stable order: two pictures are equal when nothing changed in between. */
 export interface HostPicture {
   readonly host: string;
-  /** Rows as people read them, sorted, by kind; a kind without rows is left out. */
+  /** Rows as people read them, sorted, by kind; a kind without rows is left out. After 200 rows one says how many more. */
   readonly things: Readonly<Partial<Record<Thing, readonly string[]>>>;
   /** What undo and destroy leave as a cache. */
   readonly kept: readonly Kept[];
@@ -40,3 +40,96 @@ export interface Difference {
   /** `left`: there now, and not before; `gone`: there before, and not now. */
   readonly change: 'left' | 'gone';
 }
+
+/** Most rows of one kind; the rest is counted. */
+const ROWS_LIMIT = 200;
+
+/** A picture of these rows, in order and bounded. */
+export function hostPicture(
+  host: string,
+  rows: Readonly<Partial<Record<Thing, readonly string[]>>>,
+  kept: readonly Kept[],
+): HostPicture {
+  const things = THINGS.flatMap((kind) => {
+    const all = [...new Set(rows[kind])].toSorted();
+    const more = all.length - ROWS_LIMIT;
+    return all.length === 0 ? [] : [[kind, more > 0 ? [...all.slice(0, ROWS_LIMIT), `and ${more} more`] : all]];
+  });
+  const order = ({ kind, what }: Kept) => `${kind} ${what}`;
+  return {
+    host,
+    things: Object.fromEntries(things) as HostPicture['things'],
+    kept: kept.toSorted((a, b) => (order(a) < order(b) ? -1 : 1)),
+  };
+}
+
+/** The picture with these entries of a router in it. */
+export const withEntries = (picture: HostPicture, entries: readonly string[]): HostPicture => ({
+  ...picture,
+  things: { ...picture.things, ...hostPicture(picture.host, { 'router-entry': entries }, []).things },
+});
+
+/** The row of a container or job. */
+export const unitRow = (name: string, running: boolean): string => name + (running ? RUNS : STANDS);
+const RUNS = ' runs';
+const STANDS = ' does not run';
+
+/**
+ * What is there now and was not, and what was there and is not. Without `before` nothing was there: all of it counts
+ * as left. A unit that ran and does not is gone too. Of kinds that were cut off, what lies beyond the last listed row
+ * is compared by number.
+ */
+export function differences(before: HostPicture | undefined, after: HostPicture): Difference[] {
+  return THINGS.flatMap((kind) => {
+    const was = listing(before?.things[kind]);
+    const is = listing(after.things[kind]);
+    const last = [was, is].flatMap(({ rows, more }) => (more > 0 ? [rows.at(-1)!] : [])).toSorted()[0];
+    const old = upTo(was, last);
+    const now = upTo(is, last);
+    const change = (what: string, how: Difference['change']): Difference => ({
+      host: after.host,
+      kind,
+      what,
+      change: how,
+    });
+    const extra = now.beyond - old.beyond;
+    return [
+      ...[...now.rows].flatMap((row) => {
+        if (old.rows.has(row)) return [];
+        if (!old.rows.has(twin(row))) return [change(row, 'left')];
+        return row.endsWith(RUNS) ? [change(`${nameOf(row)} runs, and did not`, 'left')] : [];
+      }),
+      ...[...old.rows].flatMap((row) => {
+        if (now.rows.has(row)) return [];
+        if (!now.rows.has(twin(row))) return [change(nameOf(row), 'gone')];
+        return row.endsWith(RUNS) ? [change(`${nameOf(row)} no longer runs`, 'gone')] : [];
+      }),
+      ...(extra === 0 ? [] : [change(`${Math.abs(extra)} that are not listed`, extra > 0 ? 'left' : 'gone')]),
+    ];
+  });
+}
+
+interface Listing {
+  readonly rows: readonly string[];
+  readonly more: number;
+}
+
+function listing(rows: readonly string[] = []): Listing {
+  const more = rows.length > ROWS_LIMIT ? Number(/^and (\d+) more$/.exec(rows.at(-1)!)?.[1] ?? 0) : 0;
+  return { rows: more > 0 ? rows.slice(0, -1) : rows, more };
+}
+
+/** The rows up to `last`, and how many there are beyond it. */
+function upTo({ rows, more }: Listing, last: string | undefined) {
+  const within = last === undefined ? rows : rows.filter((row) => row <= last);
+  return { rows: new Set(within), beyond: rows.length - within.length + more };
+}
+
+/** The row of the same unit in its other state; of what is no unit, a row that nobody has. */
+function twin(row: string): string {
+  if (row.endsWith(RUNS)) return nameOf(row) + STANDS;
+  return row.endsWith(STANDS) ? nameOf(row) + RUNS : '';
+}
+
+const nameOf = (row: string): string =>
+  [RUNS, STANDS].reduce((name, state) => (name.endsWith(state) ? name.slice(0, -state.length) : name), row);

@@ -64,6 +64,7 @@ export function fakeHost(
     expand: async (path) => path.replace(/^~(?=\/|$)/, options.home ?? '/home/ops'),
     runtime: notFaked('runtime'),
     leases: { list: notFaked('leases'), take: notFaked('leases'), release: notFaked('leases') },
+    picture: notFaked('picture'),
     fetch: notFaked('fetch'),
   };
 }

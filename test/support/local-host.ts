@@ -88,6 +88,7 @@ export async function localHost(
       take: async () => {},
       release: async () => {},
     },
+    picture: async () => ({ host: name, things: {}, kept: [] }),
     fetch: direct,
     async close() {
       const running = [...units.values()].flatMap((unit) => unit.running ?? []);

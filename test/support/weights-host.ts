@@ -144,6 +144,7 @@ export async function localHost({ without = [] }: { without?: readonly string[] 
     get leases(): never {
       throw new Error('no leases here');
     },
+    picture: () => Promise.reject(new Error('no picture here')),
     fetch: () => Promise.reject(new Error('no fetch here')),
     async shim(tool, script) {
       await writeFile(join(bin, tool), `#!/bin/sh\n${script}\n`);

@@ -4,6 +4,7 @@ import { DeployError } from '../../errors.ts';
 import type { HostRef } from '../../plan/types.ts';
 import { jobsRuntime } from '../jobs.ts';
 import { hostLeases } from '../leases.ts';
+import { takePicture } from '../picture.ts';
 import type { Command, Host, Output } from '../types.ts';
 import type { Connection } from './connection.ts';
 import type { Forwards } from './forward.ts';
@@ -83,6 +84,7 @@ export function sshHost(
     get leases() {
       return hostLeases(host);
     },
+    picture: (scope) => takePicture(host, scope),
     fetch: (url, init = DEFAULT_INIT) => forwards.fetch(url, init, signal),
   };
   return host;
