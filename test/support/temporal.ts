@@ -14,6 +14,7 @@ export async function startTemporal(): Promise<TestWorkflowEnvironment> {
   return await TestWorkflowEnvironment.createLocal({
     server: {
       executable: { type: 'existing-path', path: TEMPORAL },
+      log: { format: 'pretty', level: 'never' }, // It calls a refused Update an error.
       searchAttributes: Object.values(ATTRIBUTES),
       extraArgs: ['--dynamic-config-value', 'history.timerProcessorMaxTimeShift="10ms"'],
     },
