@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { adoptView, renderAdopted } from '../../src/cli/views/adopt.ts';
 import { checkView, renderFindings } from '../../src/cli/views/findings.ts';
 import {
   historyView,
@@ -8,6 +9,8 @@ import {
   renderStatus,
   statusView,
 } from '../../src/cli/views/cluster.ts';
+import { brokenView, leasesView, renderBroken, renderLeases } from '../../src/cli/views/leases.ts';
+import type { FoundCluster } from '../../src/plan/adopt.ts';
 import { progressLines, renderConclusion } from '../../src/cli/views/operation.ts';
 import { duration } from '../../src/cli/views/table.ts';
 import type { ClusterRecord, DeploymentRecord, OperationProgress } from '../../workflows/messages.ts';
@@ -80,8 +83,11 @@ const record: ClusterRecord = {
     router: { url: 'http://10.0.0.9:30000' },
     hosts: [],
   },
+  waiting: null,
   deployments: [deployed, stuck],
   specs: {},
+  droppedSpecs: [],
+  lastDeployment: 2,
 };
 const healthy = { 'tandem-qwen-prefill-0-1': true, 'tandem-qwen-decode-0-1': true };
 
@@ -112,7 +118,56 @@ describe('status', () => {
         },
       ],
       leftBehind: [],
+      difference: [],
+      kept: [],
+      abandoned: [],
+      waiting: null,
     });
+  });
+
+  it('has what the last deployment left, changed, gave up and kept, and says each once', () => {
+    const difference = [
+      { host: 'gpu-a', kind: 'lease', what: '0000:05:00.0', change: 'left' },
+      { host: 'gpu-b', kind: 'file', what: 'models/part', change: 'gone' },
+    ] as const;
+    const kept = ['gpu-a: weights Qwen/Qwen2.5-72B-Instruct, 135.4 GiB'];
+    const abandoned = ['gpu-c: tandem-qwen-decode-0-1'];
+    const leftBehind = ['gpu-a: lease 0000:05:00.0'];
+    const last = { ...stuck, leftBehind, difference, kept, abandoned };
+    const view = statusView({ ...record, deployments: [deployed, last] }, '', healthy);
+    expect(view).toMatchObject({ leftBehind, difference, kept, abandoned });
+    const lines = [
+      '  left behind  gpu-a: lease 0000:05:00.0',
+      '  differs      gpu-b: file models/part is gone',
+      '  abandoned    gpu-c: tandem-qwen-decode-0-1',
+      '  kept         gpu-a: weights Qwen/Qwen2.5-72B-Instruct, 135.4 GiB',
+    ];
+    const remains = (text: string) =>
+      text.split('\n').filter((line) => /left behind|differs|abandoned|kept/.test(line));
+    expect(remains(renderStatus(view))).toEqual(lines);
+    expect(remains(renderHistory([last]))).toEqual(lines);
+    expect(remains(renderConclusion(last, record, undefined))).toEqual(lines);
+  });
+
+  it('of a large fleet counts what it does not print', () => {
+    const kept = Array.from({ length: 40 }, (_, index) => `gpu-${index}: image rocm/sgl-dev, 20 GiB`);
+    const text = renderHistory([{ ...deployed, kept }]);
+    expect(text.match(/kept/g)).toHaveLength(13);
+    expect(text).toContain('  kept         and 28 more (--json has all)');
+  });
+
+  it('says who waits to take over', () => {
+    const running = {
+      operation: 'deploy',
+      deployment: 2,
+      by: 'ada@ops',
+      since: stuck.startedAt,
+      workflowId: 'deploy/qwen/2',
+    } as const;
+    const waiting = { ...running, deployment: 3, by: 'bob@ops', workflowId: 'deploy/qwen/3' };
+    const view = statusView({ ...record, running, waiting, state: 'deploying' }, '', healthy);
+    expect(view.waiting).toEqual({ operation: 'deploy', deployment: 3, by: 'bob@ops' });
+    expect(renderStatus(view)).toContain('waiting    deploy 3 by bob@ops, to take over');
   });
 
   it('of a cluster with a sick engine is degraded, and of one whose health could not be read is not', () => {
@@ -205,8 +260,11 @@ describe('progress', () => {
     stage: 'start-decode',
     steps: [{ name: 'start-decode', state: 'running', done: 1, of: 3, startedAt: '2026-11-24T10:00:00.000Z' }],
     findings: [],
+    findingsInAll: 0,
     warnings: ['links are not measured'],
     leftBehind: [],
+    difference: [],
+    kept: [],
   };
 
   it('is told once: what was shown is not shown again', () => {
@@ -229,6 +287,90 @@ describe('progress', () => {
     expect(progressLines(progress, now)).toEqual([
       '  fail           rdma-bandwidth gpu-a → gpu-b: 92.4 Gb/s measured, rdma.minGbps is 180',
     ]);
+  });
+});
+
+describe('an adoption', () => {
+  const found = { installation: 'run-1', lastDeployment: 7, serving: record.serving, differs: [], strangers: [] };
+  const text = (over: Partial<FoundCluster>) => renderAdopted(adoptView('qwen', { ...found, ...over }), 'q.yaml');
+
+  it('says what serves, and by which spec', () => {
+    expect(text({})).toBe(
+      [
+        'qwen adopted from its hosts: installation run-1, last deployment 7',
+        '  serving  1 prefill and 1 decode engines of Qwen/Qwen2.5-72B-Instruct at http://10.0.0.9:30000',
+        '  spec     q.yaml is what runs',
+      ].join('\n'),
+    );
+  });
+
+  it('says in what the file differs from what runs, what was not found and what was left alone', () => {
+    const said = text({ differs: ['create engine x: to start'], strangers: ['gpu-a: y, of installation run-2'] });
+    for (const part of [
+      'q.yaml is not what runs',
+      '             create engine x: to start',
+      '  router   none was found on the hosts',
+      '  left alone  gpu-a: y, of installation run-2',
+    ])
+      expect(said).toContain(part);
+    expect(text({ serving: null })).toContain('nothing: no engine runs');
+  });
+});
+
+describe('leases', () => {
+  const lease = {
+    host: 'gpu-a',
+    gpu: 3,
+    pci: '0000:35:00.0',
+    cluster: 'qwen',
+    installation: 'run-1',
+    deployment: 2,
+    takenAt: '2026-11-24T10:00:00.000Z',
+  };
+  const records = new Map([['qwen', record]]);
+  const unread = {
+    step: 'leases',
+    host: 'gpu-z',
+    code: 'HOST_UNREACHABLE',
+    message: 'refused',
+    evidence: '',
+    remedy: '',
+  };
+
+  it.each([
+    ['serving', lease, record],
+    ['serving', lease, { ...record, state: 'stuck' as const }],
+    ['stopped', lease, { ...record, state: 'stopped' as const }],
+    ['lost', { ...lease, installation: 'run-0' }, record],
+    ['unknown', { ...lease, cluster: 'other' }, record],
+  ])('are %s by what Temporal here knows of the cluster and installation', (known, held, of) => {
+    const view = leasesView({ leases: [held], unread: [] }, new Map([['qwen', of]]));
+    expect(view).toEqual({ leases: [{ ...held, known }], unread: [] });
+  });
+
+  it('read well, those included of which the GPU is not seen, and hosts that could not be read', () => {
+    const leases = [lease, { ...lease, gpu: null, pci: '0000:45:00.0', cluster: 'other' }];
+    expect(renderLeases(leasesView({ leases, unread: [unread] }, records))).toBe(
+      [
+        'HOST   GPU  PCI           CLUSTER  INSTALLATION  DEPLOYMENT  SINCE                     TEMPORAL',
+        'gpu-a  3    0000:35:00.0  qwen     run-1         2           2026-11-24T10:00:00.000Z  known here',
+        'gpu-a  ?    0000:45:00.0  other    run-1         2           2026-11-24T10:00:00.000Z  not known here',
+        'not read  gpu-z: refused',
+      ].join('\n'),
+    );
+    expect(renderLeases(leasesView({ leases: [], unread: [] }, records))).toBe('No leases.');
+  });
+
+  it('that were broken are named apart from those that had changed meanwhile', () => {
+    const other = { ...lease, pci: '0000:45:00.0' };
+    const view = brokenView([lease, other], [lease]);
+    expect(view).toEqual({ broken: [lease], changed: [other] });
+    expect(renderBroken(view)).toBe(
+      [
+        'broken   gpu-a 0000:35:00.0: cluster qwen, deployment 2 of installation run-1, since 2026-11-24T10:00:00.000Z',
+        'changed  gpu-a 0000:45:00.0: cluster qwen, deployment 2 of installation run-1, since 2026-11-24T10:00:00.000Z: not any more, so it was left alone',
+      ].join('\n'),
+    );
   });
 });
 

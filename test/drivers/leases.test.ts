@@ -177,7 +177,8 @@ describe('breaking leases', () => {
     await rm(join(dir, GPUS[0]!));
     await leases.take(GPUS.slice(0, 1), { ...theirs, ...owner });
     const now = await leases.list();
-    const takenAt = 'cluster' in owner || 'installation' in owner || 'deployment' in owner ? now[0]!.takenAt : note.time;
+    const takenAt =
+      'cluster' in owner || 'installation' in owner || 'deployment' in owner ? now[0]!.takenAt : note.time;
     expect(await breakHostLeases(host, [{ ...seen[0]!, takenAt }], note)).toEqual([]);
     expect(await leases.list()).toEqual(now);
     expect(await readdir(dir)).toEqual([GPUS[0]]);
