@@ -29,11 +29,14 @@ export function startRouter({ plan, input, operation, ref }: DeployContext): rea
 
 const ROUTER_STOP_S = 30;
 
-/** Registers every engine of the plan that is not listed under its key, kept ones included: a router may have lost its list. */
+/**
+ * Registers every engine of the plan that is not listed under its key, kept ones included: a router may have lost its
+ * list. What was listed at the URL of a new engine was another one, which made room for it.
+ */
 export function wireEngines(context: DeployContext): OperationStep {
   const { plan, listed, input, operation, ref } = context;
   const { router, kvGeneration } = plan;
-  const missing = enginesOf(plan).filter((engine) => !isListed(engine, plan, listed));
+  const missing = enginesOf(plan).filter((engine) => engine.action !== 'keep' || !isListed(engine, plan, listed));
   const at = { router, ...routerRef(plan, ref) };
   return {
     name: 'wire-router',
