@@ -20,7 +20,8 @@ export interface Control {
 
 /**
  * How another process steers a simulation, JSON in and out: GET /counts; PUT /faults with a list; POST /faults with
- * one; of a host GET /hosts/NAME/{files,processes,calls,containers}, POST /hosts/NAME/{reboot,stop,start}.
+ * one; of a host GET /hosts/NAME/{files,processes,calls,containers} and POST /hosts/NAME/ with one of reboot, stop and
+ * start (power), cut and mend (network), sshd-stop and sshd-start.
  */
 export async function startControl(simulation: Controlled): Promise<Control> {
   const token = randomBytes(24).toString('base64url');
@@ -31,7 +32,7 @@ export async function startControl(simulation: Controlled): Promise<Control> {
     handle(simulation, request).then(
       (body) => (body === undefined ? reply(404, { error: `no ${request.method} ${request.url}` }) : reply(200, body)),
       (error: unknown) =>
-        reply(error instanceof z.ZodError ? 400 : 500, {
+        reply(error instanceof z.ZodError ? 400 : error instanceof RangeError ? 404 : 500, {
           error: error instanceof Error ? error.message : String(error),
         }),
     );
@@ -72,19 +73,25 @@ async function handle(simulation: Controlled, request: IncomingMessage): Promise
         state,
         labels: config.labels,
       }));
-    case 'POST hosts/reboot':
-      await simulation.host(name!).reboot();
+    default: {
+      const act = first === 'hosts' && request.method === 'POST' ? HOST_ACTS.get(what ?? '') : undefined;
+      if (!act) return undefined;
+      await act(simulation.host(name!));
       return {};
-    case 'POST hosts/stop':
-      await simulation.host(name!).stop();
-      return {};
-    case 'POST hosts/start':
-      await simulation.host(name!).start();
-      return {};
-    default:
-      return undefined;
+    }
   }
 }
+
+/** What can happen to a host. */
+const HOST_ACTS: ReadonlyMap<string, (host: SimHost) => Promise<void> | void> = new Map([
+  ['reboot', (host: SimHost) => host.reboot()],
+  ['stop', (host: SimHost) => host.stop()],
+  ['start', (host: SimHost) => host.start()],
+  ['cut', (host: SimHost) => host.cutNetwork()],
+  ['mend', (host: SimHost) => host.mendNetwork()],
+  ['sshd-stop', (host: SimHost) => host.stopSshd()],
+  ['sshd-start', (host: SimHost) => host.startSshd()],
+] as const);
 
 async function json(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];

@@ -6,7 +6,7 @@ import { dropFromBin, fillBin, programPath } from './bin.ts';
 import type { BandwidthTests } from './bandwidth.ts';
 import { docker } from './docker/cli.ts';
 import { hostPath } from './docker/container.ts';
-import { DockerEngine } from './docker/engine.ts';
+import { DockerEngine, type DockerCounts } from './docker/engine.ts';
 import { startChild } from './docker/child.ts';
 import type { Unit, UnitStart } from './docker/unit.ts';
 import { startEngine } from './engine/engine.ts';
@@ -15,7 +15,7 @@ import type { CommandFault, FaultBook } from './faults.ts';
 import { machineFiles, type MachineFile } from './machine-files.ts';
 import { machineOf, type GpuUse, type Machine } from './machine.ts';
 import { writeModel } from './models.ts';
-import { killProcesses, listeningOn, processesOf } from './processes.ts';
+import { killProcesses, listeningOn, processesOf, removeRunFolders } from './processes.ts';
 import type { HostScenario, Scenario } from './scenario.ts';
 import { startSshd, type Sshd } from './sshd.ts';
 import type { ToolCall, ToolEnd, ToolServer } from './tool-server.ts';
@@ -47,6 +47,8 @@ export interface HostCounts {
   /** Command lines that came over SSH. */
   readonly logins: number;
   readonly containersCreated: number;
+  /** The same by name. */
+  readonly containersByName: Readonly<Record<string, number>>;
   readonly containersStarted: number;
   readonly imagesPulled: number;
   /** In containers and as processes. */
@@ -71,12 +73,15 @@ export class SimHost {
   readonly #token = randomUUID();
   readonly #commands = new Map<string, number>();
   readonly #written = new Map<string, string>();
+  readonly #dockerCounts: DockerCounts = { created: 0, started: 0, pulled: 0, byName: {} };
   #uses: GpuUse[] = [];
   #logins = 0;
   #engines = 0;
   #pid = FIRST_PID;
   #bootId: string = randomUUID();
   #sshd: Sshd | undefined;
+  #cut = false;
+  #latencyMs = 0;
 
   constructor(options: HostOptions) {
     this.#options = options;
@@ -112,10 +117,15 @@ export class SimHost {
     await this.#openSshd();
   }
 
-  /** Power off: every process and container dies, connections are cut, the disk stays. */
+  /** Power off: every process and container dies, connections are reset, the disk stays. `start` is the next boot. */
   async stop(): Promise<void> {
+    const pids = new Set(await this.processes());
     await this.shutDown();
     await killProcesses(this.home);
+    await removeRunFolders(pids);
+    this.#bootId = randomUUID();
+    this.#cut = false;
+    this.docker = this.#newDocker();
   }
 
   /** As `stop`, but processes are left to the caller, who can look through /proc once for many hosts. */
@@ -129,9 +139,38 @@ export class SimHost {
   /** Off and on again: another boot id, containers exited, files as they were. */
   async reboot(): Promise<void> {
     await this.stop();
-    this.#bootId = randomUUID();
-    this.docker = this.#newDocker();
     await this.start();
+  }
+
+  /** The SSH server is killed: connections are reset and refused; what runs on the host lives on. */
+  async stopSshd(): Promise<void> {
+    await this.#sshd?.close();
+    this.#sshd = undefined;
+  }
+
+  async startSshd(): Promise<void> {
+    if (!this.#sshd) await this.#openSshd();
+  }
+
+  /**
+   * The network is cut: packets to and from the host are neither answered nor refused. SSH connections stall; engines in
+   * containers are stopped meanwhile, which to everybody else is the same. What else listens on the host still answers.
+   */
+  cutNetwork(): void {
+    this.#cut = true;
+    this.#sshd?.cut();
+    for (const { unit } of this.docker.containers.values()) unit?.signal('SIGSTOP');
+  }
+
+  mendNetwork(): void {
+    this.#cut = false;
+    for (const { unit } of this.docker.containers.values()) unit?.signal('SIGCONT');
+    this.#sshd?.mend();
+  }
+
+  /** From now on every command line begins so many milliseconds later than it was sent. */
+  setLatency(ms: number): void {
+    this.#latencyMs = ms;
   }
 
   /** Changes what the machine is while it runs; a change of address or port shows after the next start. */
@@ -161,6 +200,7 @@ export class SimHost {
       commands: Object.fromEntries([...this.#commands].toSorted(([one], [other]) => one.localeCompare(other))),
       logins: this.#logins,
       containersCreated: this.docker.counts.created,
+      containersByName: { ...this.docker.counts.byName },
       containersStarted: this.docker.counts.started,
       imagesPulled: this.docker.counts.pulled,
       enginesStarted: this.#engines,
@@ -195,7 +235,12 @@ export class SimHost {
       host: this.#scenario.name,
       catalogue: whole.images,
       images: this.#scenario.images,
-      startUnit: (start) => this.#startUnit(start),
+      counts: this.#dockerCounts,
+      startUnit: async (start) => {
+        const unit = await this.#startUnit(start);
+        if (this.#cut) unit?.signal('SIGSTOP');
+        return unit;
+      },
       resolvePath: (path) => this.#resolvePath(path),
     });
   }
@@ -214,11 +259,13 @@ export class SimHost {
       home: this.home,
       env: this.#env(),
       fault: () => faults.ssh(name),
+      latencyMs: () => this.#latencyMs,
       ran: () => {
         this.#logins += 1;
         if (this.#written.size === 0) this.#writeFiles();
       },
     });
+    if (this.#cut) this.#sshd.cut();
   }
 
   #env = (): Readonly<Record<string, string>> => ({

@@ -1,4 +1,4 @@
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The real processes of simulated hosts: those whose HOME is `folder` or below it, or that stand there. */
@@ -33,6 +33,16 @@ function kill(pid: number): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Removes what killed runners of commands left in /tmp: a real host's memory file system is empty after a boot. */
+export async function removeRunFolders(pids: ReadonlySet<number>): Promise<void> {
+  for (const name of (await readdir('/tmp')).filter((each) => /^tandem-[0-9a-f]{16}$/.test(each))) {
+    const folder = `/tmp/${name}`;
+    const files = (await readdir(folder).catch(() => [])).filter((each) => each.startsWith('p.'));
+    const groups = await Promise.all(files.map((file) => readFile(`${folder}/${file}`, 'utf8').catch(() => '')));
+    if (groups.some((text) => pids.has(Number(text.split(' ')[0])))) await rm(folder, { recursive: true, force: true });
   }
 }
 

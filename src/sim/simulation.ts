@@ -47,7 +47,7 @@ export interface Simulation {
   setFaults(faults: readonly z.input<typeof Fault>[]): Promise<void>;
   addFault(fault: z.input<typeof Fault>): Promise<void>;
   counts(): Readonly<Record<string, HostCounts>>;
-  /** Throws for a host that is not in the scenario. */
+  /** Throws RangeError for a host that is not in the scenario. */
   host(name: string): SimHost;
   /** Ends every host, engine and process that runs on them. */
   stop(): Promise<void>;
@@ -112,7 +112,7 @@ export async function startSimulation({ scenario, log, ...options }: SimulationO
     counts: () => Object.fromEntries(hosts.map((host) => [host.scenario.name, host.counts()])),
     host: (name: string) => {
       const host = byName.get(name);
-      if (!host) throw new Error(`the scenario has no host ${name}`);
+      if (!host) throw new RangeError(`the scenario has no host ${name}`);
       return host;
     },
   };

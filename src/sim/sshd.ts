@@ -20,11 +20,20 @@ export interface SshdOptions {
   readonly fault: () => SshFault | undefined;
   /** Told of every command line. */
   readonly ran: (command: string) => void;
+  /** How much later than it was sent a command line begins, in milliseconds: a host that is far away. */
+  readonly latencyMs: () => number;
 }
 
 export interface Sshd {
-  /** Closes the port and cuts every connection; commands live on, as under a real sshd. */
+  /** Closes the port and resets every connection; commands live on, as under a real sshd. */
   close(): Promise<void>;
+  /**
+   * Packets are lost from now on: what is connected hears nothing more and is not heard, new connections get no answer,
+   * and neither side is told.
+   */
+  cut(): void;
+  /** Packets arrive again, those of the meantime included. */
+  mend(): void;
 }
 
 /**
@@ -35,6 +44,8 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
   const clientKey = ssh2.utils.parseKey(options.clientKey);
   if (clientKey instanceof Error) throw clientKey;
   const sockets = new Set<Socket>();
+  /** Connections that came during a cut, in the order in which they are answered after it. */
+  let unheard: Socket[] | undefined;
   const protocol = new ssh2.Server({ hostKeys: [options.hostKey], ident: 'OpenSSH_9.6p1' }, (connection) => {
     connection.on('error', () => connection.end()); // The client went away in the middle of a packet.
     connection.on('authentication', (attempt) => authenticate(attempt, options.user, clientKey));
@@ -50,7 +61,8 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
       const timer = setTimeout(() => socket.resetAndDestroy(), fault.afterMs);
       socket.on('close', () => clearTimeout(timer));
     }
-    protocol.injectSocket(socket);
+    if (unheard) unheard.push(socket);
+    else protocol.injectSocket(socket);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(options.port, options.address, resolve);
@@ -59,8 +71,27 @@ export async function startSshd(options: SshdOptions): Promise<Sshd> {
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
-        for (const socket of sockets) socket.destroy();
+        for (const socket of sockets) socket.resetAndDestroy();
       }),
+    cut: () => {
+      if (unheard) return;
+      unheard = [];
+      for (const socket of sockets) {
+        socket.pause();
+        socket.cork(); // What is written stays here.
+      }
+    },
+    mend: () => {
+      const late = unheard ?? [];
+      unheard = undefined;
+      for (const socket of sockets) {
+        if (late.includes(socket)) protocol.injectSocket(socket);
+        else {
+          socket.uncork();
+          socket.resume();
+        }
+      }
+    },
   };
 }
 
@@ -105,6 +136,12 @@ function serve(connection: Connection, options: SshdOptions): void {
 
 /** A command of the login shell, in a session of its own. A lost connection ends its stdin and nothing else. */
 function run(channel: ServerChannel, session: Session, command: string, options: SshdOptions): void {
+  const latencyMs = options.latencyMs();
+  if (latencyMs > 0) setTimeout(() => begin(channel, session, command, options), latencyMs);
+  else begin(channel, session, command, options);
+}
+
+function begin(channel: ServerChannel, session: Session, command: string, options: SshdOptions): void {
   options.ran(command);
   const child = spawn('/bin/sh', ['-c', command], { cwd: options.home, env: options.env, detached: true });
   const { stdin, stdout, stderr } = child;

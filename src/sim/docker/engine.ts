@@ -16,9 +16,20 @@ export interface DockerOptions {
   readonly catalogue: readonly ImageScenario[];
   /** References of images that are there from the start. */
   readonly images: readonly string[];
+  /** Counted on, also over reboots. */
+  readonly counts: DockerCounts;
   readonly startUnit: StartUnit;
   /** A path on the simulated host → where it lies on this machine. */
   readonly resolvePath: (path: string) => string;
+}
+
+/** How many were ever created and started since the machine was made, removed ones included. */
+export interface DockerCounts {
+  created: number;
+  started: number;
+  pulled: number;
+  /** Containers created, by name. */
+  readonly byName: Record<string, number>;
 }
 
 export interface PullContext {
@@ -34,13 +45,15 @@ const LOG_LINES = 5000;
 export class DockerEngine {
   images: readonly Image[];
   readonly containers = new Map<string, Container>();
-  /** How many were ever created and started, removed ones included. */
-  readonly counts = { created: 0, started: 0, pulled: 0 };
+  readonly counts: DockerCounts;
   readonly #options: DockerOptions;
   #starting = new Set<string>();
+  /** The machine went down: nothing is started or written any more, also not by a call that was under way. */
+  #off = false;
 
   constructor(options: DockerOptions) {
     this.#options = options;
+    this.counts = options.counts;
     mkdirSync(join(options.dir, 'containers'), { recursive: true });
     this.images = this.#loadImages();
     for (const file of readdirSync(join(options.dir, 'containers'))) {
@@ -105,6 +118,7 @@ export class DockerEngine {
 
   /** Makes a container. Errors: name taken, image unknown, device or mount source missing. */
   create(config: ContainerConfig): Container {
+    if (this.#off) throw daemonError('the machine is going down');
     const image = findImage(this.images, config.image);
     if (!image) throw runError(`No such image: ${config.image}`);
     const name = config.name ?? `quiet_${randomBytes(4).toString('hex')}`;
@@ -137,6 +151,7 @@ export class DockerEngine {
     };
     this.containers.set(container.id, container);
     this.counts.created += 1;
+    this.counts.byName[name] = (this.counts.byName[name] ?? 0) + 1;
     this.#save(container);
     return container;
   }
@@ -144,6 +159,7 @@ export class DockerEngine {
   /** Starts a container that does not run. A program that does not exist is an error with exit code 127, as runc's. */
   async start(container: Container): Promise<void> {
     if (container.state.status === 'running' || this.#starting.has(container.id)) return;
+    if (this.#off) throw daemonError('the machine is going down');
     const { config } = container;
     for (const device of config.devices) {
       const path = device.split(':')[0]!;
@@ -170,6 +186,11 @@ export class DockerEngine {
       const error = `failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: "${argvOf(config)[0]}": executable file not found in $PATH`;
       this.#set(container, { ...container.state, exitCode: 127, error });
       throw runError(`${error}: unknown`, 127);
+    }
+    if (this.#off) {
+      unit.signal('SIGKILL');
+      await unit.exited;
+      throw daemonError('the machine is going down');
     }
     this.counts.started += 1;
     container.unit = unit;
@@ -219,8 +240,9 @@ export class DockerEngine {
     this.#forget(container);
   }
 
-  /** All containers die, as in a power cut. */
+  /** All containers die, as in a power cut; the engine of the machine's next life is another one on the same folder. */
   async powerOff(): Promise<void> {
+    this.#off = true;
     const units = [...this.containers.values()].flatMap(({ unit }) => (unit ? [unit] : []));
     for (const unit of units) unit.signal('SIGKILL');
     await Promise.all(units.map(({ exited }) => exited));
@@ -242,7 +264,7 @@ export class DockerEngine {
 
   #save(container: Container): void {
     // Where somebody deleted the folder under a running simulator there is nothing to keep.
-    if (!existsSync(this.#options.dir)) return;
+    if (this.#off || !existsSync(this.#options.dir)) return;
     const { id, name, created, imageId, config, state } = container;
     writeFileSync(this.#file(container), JSON.stringify({ id, name, created, imageId, config, state }), {
       mode: 0o600,
@@ -251,6 +273,7 @@ export class DockerEngine {
 
   #forget(container: Container): void {
     this.containers.delete(container.id);
+    if (this.#off) return;
     rmSync(this.#file(container), { force: true });
   }
 
@@ -265,7 +288,9 @@ export class DockerEngine {
     }, []);
   }
 
-  #saveImages = () => writeFileSync(join(this.#options.dir, 'images.json'), JSON.stringify(this.images));
+  #saveImages = () => {
+    if (!this.#off) writeFileSync(join(this.#options.dir, 'images.json'), JSON.stringify(this.images));
+  };
 }
 
 const now = () => new Date().toISOString().replace('Z', '000000Z');
