@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Connection } from '@temporalio/client';
 import { connectClient, type TandemClient } from '../../src/client.ts';
+import type { SimHost } from '../../src/sim/host.ts';
 import { listeningOn } from '../../src/sim/processes.ts';
 import { scenarioFor, type ScenarioInput } from '../../src/sim/scenario.ts';
 import { startSimulation, type Simulation } from '../../src/sim/simulation.ts';
@@ -26,15 +27,19 @@ export interface Stack {
   readonly simulation: Simulation;
   readonly server: StackProcess;
   readonly worker: StackProcess;
+  /** Another Temporal worker of the same queues; does not run unless it is started. */
+  readonly secondWorker: StackProcess;
+  /** HOME of the Temporal workers; the simulation's folder is in it. */
+  readonly home: string;
   /** Asks for an operation, which begins at once. */
   begin(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<Admitted>;
   /** Waits for an operation's end and returns its record, as `history` shows it. */
-  ended(cluster: string, admitted: Admitted): Promise<DeploymentRecord>;
+  ended(cluster: string, admitted: Admitted, limitMs?: number): Promise<DeploymentRecord>;
   run(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<DeploymentRecord>;
   /** Waits until an operation shows what `is` looks for. */
   seen(admitted: Admitted, what: string, is: (progress: OperationProgress) => boolean): Promise<void>;
   /** Every host as it is now. Complete weights and images, which hosts keep as a cache, are left out: see `cache`. */
-  picture(): Promise<Picture>;
+  picture(hosts?: readonly string[]): Promise<Picture>;
   /** Waits for the picture to be the one before; what differs in the end is the test's failure. */
   settledPicture(before: Picture): Promise<Picture>;
   cache(): Promise<
@@ -46,11 +51,14 @@ export interface Stack {
 
 export interface StackProcess {
   readonly pid: number;
+  readonly running: boolean;
   readonly log: string;
   /** SIGKILL, and the wait until it is gone. */
   kill(): Promise<void>;
   /** Starts it again, the server on its port and SQLite file; returns once it answers. */
   start(): Promise<void>;
+  /** SIGTERM, and the wait until it is gone. */
+  end(): Promise<void>;
 }
 
 /** By host: what a deployment could leave there. */
@@ -74,6 +82,8 @@ export interface StackOptions {
   readonly spec: ClusterSpec;
   /** What differs from healthy hosts that fit the spec. */
   readonly scenario?: Partial<ScenarioInput>;
+  /** A stack whose simulated hosts this one shares; it keeps a Temporal server, a namespace and workers of its own. */
+  readonly beside?: Stack;
 }
 
 const here = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -132,10 +142,11 @@ export function stackSpec(block: number, overrides: Parameters<typeof aSpec>[0] 
   });
 }
 
-export async function startStack({ spec, scenario }: StackOptions): Promise<Stack> {
+export async function startStack({ spec, scenario, beside }: StackOptions): Promise<Stack> {
   if (!existsSync(WORKER)) throw new Error(`${WORKER} is missing: run \`npm run build\` first`);
-  const home = mkdtempSync(join(tmpdir(), 'tandem-e2e-'));
-  const stopping: (() => Promise<unknown>)[] = [() => rm(home, { recursive: true, force: true })];
+  const home = beside?.home ?? mkdtempSync(join(tmpdir(), 'tandem-e2e-'));
+  const stopping: (() => Promise<unknown>)[] = beside ? [] : [() => rm(home, { recursive: true, force: true })];
+  const mark = beside ? '-beside' : '';
   const stop = async () => {
     const failures: unknown[] = [];
     for (const end of stopping.splice(0).reverse())
@@ -146,35 +157,46 @@ export async function startStack({ spec, scenario }: StackOptions): Promise<Stac
     const [port, uiPort] = [await freePort(), await freePort()];
     const address = `127.0.0.1:${port}`;
     const server = program(
-      'temporal',
+      `temporal${mark}`,
       home,
       // prettier-ignore
       [TEMPORAL, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort),
-        '--db-filename', join(home, 'temporal.db'), '--log-level', 'error'],
+        '--db-filename', join(home, `temporal${mark}.db`), '--log-level', 'error'],
       async () => {
         const connection = await Connection.connect({ address, connectTimeout: 1_000 });
         await ensureNamespace(connection, NAMESPACE).finally(() => connection.close());
       },
     );
-    const worker = program('worker', home, [process.execPath, WORKER], () => polled(address, worker.pid), {
-      TEMPORAL_ADDRESS: address,
-      TEMPORAL_NAMESPACE: NAMESPACE,
-    });
+    const workerNamed = (name: string) => {
+      const worker: ReturnType<typeof program> = program(
+        `${name}${mark}`,
+        home,
+        [process.execPath, WORKER],
+        () => polled(address, worker.pid),
+        { TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: NAMESPACE },
+      );
+      return worker;
+    };
+    const worker = workerNamed('worker');
+    const secondWorker = workerNamed('second-worker');
     stopping.push(() => server.end());
     await server.start();
-    const simulation = await startSimulation({
-      dir: join(home, 'sim'),
-      scenario: {
-        timing: { startSeconds: 0.05, warmupSeconds: 0.02, secondMs: 100 },
-        testSecond: 0.05,
-        ...scenarioFor(spec),
-        ...scenario,
-      },
-      log: () => {},
-    });
+    const simulation =
+      beside?.simulation ??
+      (await startSimulation({
+        dir: join(home, 'sim'),
+        scenario: {
+          timing: { startSeconds: 0.05, warmupSeconds: 0.02, secondMs: 100 },
+          testSecond: 0.05,
+          ...scenarioFor(spec),
+          ...scenario,
+        },
+        log: () => {},
+      }));
+    if (!beside) stopping.push(() => simulation.stop());
     stopping.push(
-      () => simulation.stop(),
       () => worker.end(),
+      () => secondWorker.end(),
     );
     await worker.start();
     const client = await connectClient({
@@ -183,7 +205,8 @@ export async function startStack({ spec, scenario }: StackOptions): Promise<Stac
       origin: address,
     });
     stopping.push(() => client.close());
-    return { client, simulation, server, worker, ...operations(client), ...pictures(simulation), stop };
+    const processes = { server, worker, secondWorker };
+    return { client, simulation, home, ...processes, ...operations(client), ...pictures(simulation), stop };
   } catch (error) {
     await stop();
     throw error;
@@ -198,7 +221,7 @@ function program(
   argv: readonly [string, ...string[]],
   ready: () => Promise<unknown>,
   env: Readonly<Record<string, string>> = {},
-): StackProcess & { end(): Promise<void> } {
+): StackProcess {
   const log = join(home, `${name}.log`);
   let child: ChildProcess | undefined;
   let exited: Promise<unknown> = Promise.resolve();
@@ -211,6 +234,9 @@ function program(
     log,
     get pid() {
       return child?.pid ?? 0;
+    },
+    get running() {
+      return !isGone();
     },
     kill: () => signal('SIGKILL'),
     end: async () => {
@@ -277,7 +303,7 @@ const freePort = (): Promise<number> =>
 function operations(client: TandemClient) {
   const begin: Stack['begin'] = (spec, operation = 'deploy') =>
     client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester' });
-  const ended: Stack['ended'] = async (cluster, { deployment }) => {
+  const ended: Stack['ended'] = async (cluster, { deployment }, limitMs = OPERATION_MS) => {
     let record: DeploymentRecord | undefined;
     await until(
       `deployment ${deployment} of ${cluster} ends`,
@@ -286,7 +312,7 @@ function operations(client: TandemClient) {
         record = now?.deployments.find((entry) => entry.deployment === deployment);
         return record !== undefined && record.outcome !== 'running';
       },
-      OPERATION_MS,
+      limitMs,
     );
     return record!;
   };
@@ -311,28 +337,35 @@ function operations(client: TandemClient) {
 // ---- Pictures
 
 function pictures(simulation: Simulation) {
-  const hosts = simulation.state.hosts.map(({ name }) => simulation.host(name));
-  const byHost = async <T>(look: (host: (typeof hosts)[number]) => Promise<T>): Promise<Record<string, T>> =>
-    Object.fromEntries(await Promise.all(hosts.map(async (host) => [host.scenario.name, await look(host)] as const)));
-  const picture: Stack['picture'] = () =>
-    byHost(async (host) => {
-      const files = await host.files();
-      const cached = weightsIn(files);
-      return {
-        files: files
-          .filter((row) => !STANDING.includes(row))
-          .filter(
-            (row) => !cached.some((folder) => row.startsWith(`${folder}/`) || folder.startsWith(row.slice(0, -1))),
-          )
-          .map((row) => row.replace(/\/(stdout|stderr) \d+$/, '/$1')), // A router that serves writes its log.
-        leases: await readdir(join(host.home, 'leases')).catch(() => []),
-        containers: [...host.docker.containers.values()].map(({ name, state }) => `${name} ${state.status}`).toSorted(),
-        listening: (await listeningOn(new Set([host.scenario.address]))).map(({ port }) => port),
-        processes: (await Promise.all((await host.processes()).map(commandLine)))
-          .filter((line) => line !== '')
-          .toSorted(),
-      };
-    });
+  const all = simulation.state.hosts.map(({ name }) => name);
+  const byHost = async <T>(look: (host: SimHost) => Promise<T>, names = all): Promise<Record<string, T>> =>
+    Object.fromEntries(
+      await Promise.all(names.map(async (name) => [name, await look(simulation.host(name))] as const)),
+    );
+  const picture: Stack['picture'] = (names = all) =>
+    byHost(
+      async (host) => {
+        const files = await host.files();
+        const cached = weightsIn(files);
+        return {
+          files: files
+            .filter((row) => !STANDING.includes(row))
+            .filter(
+              (row) => !cached.some((folder) => row.startsWith(`${folder}/`) || folder.startsWith(row.slice(0, -1))),
+            )
+            .map((row) => row.replace(/\/(stdout|stderr) \d+$/, '/$1')), // A router that serves writes its log.
+          leases: await readdir(join(host.home, 'leases')).catch(() => []),
+          containers: [...host.docker.containers.values()]
+            .map(({ name, state }) => `${name} ${state.status}`)
+            .toSorted(),
+          listening: (await listeningOn(new Set([host.scenario.address]))).map(({ port }) => port),
+          processes: (await Promise.all((await host.processes()).map(commandLine)))
+            .filter((line) => line !== '')
+            .toSorted(),
+        };
+      },
+      [...names],
+    );
   return {
     picture,
     settledPicture: async (before: Picture) => {

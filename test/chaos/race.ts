@@ -1,0 +1,85 @@
+import type { DeploymentRecord } from '../../workflows/messages.ts';
+import type { Stack } from '../support/stack.ts';
+import { difference, shown } from './oracle.ts';
+import { settled, slotSpec } from './run.ts';
+
+const LIMIT_MS = 600_000;
+
+/** What became of a race. */
+export interface RaceResult {
+  readonly winner: string;
+  /** Code with which the other was refused. */
+  readonly refused: string;
+  readonly violations: readonly string[];
+}
+
+/** A cluster of the given name that wants every GPU of the hosts of a slot. */
+export const contender = (slot: number, name: string, port: number) =>
+  slotSpec(slot, name, {
+    decode: { replicas: 2, gpus: { product: 'MI300X', count: 2 }, hosts: [`d${slot}`] },
+    router: {
+      host: `r${slot}`,
+      runtime: 'process',
+      port,
+      readyTimeoutSeconds: 60,
+      args: { 'prometheus-port': port + 1 },
+    },
+  });
+
+/**
+ * Two Temporal servers that know nothing of each other deploy two clusters for the same GPUs at the same time. One wins
+ * whole, the other is refused naming the holder and leaves nothing; the winner is destroyed again.
+ */
+export async function race(stacks: readonly [Stack, Stack], slot: number, round: number): Promise<RaceResult> {
+  const hosts = [`p${slot}`, `d${slot}`, `r${slot}`];
+  const picture = (names: readonly string[]) => stacks[0].picture(names);
+  const empty = await picture(hosts);
+  const specs = [contender(slot, `one-${round}`, 30000), contender(slot, `two-${round}`, 31000)] as const;
+  const records = await Promise.all(
+    specs.map(async (spec, index) => {
+      const stack = stacks[index]!;
+      return stack.ended(spec.name, await stack.begin(spec), LIMIT_MS);
+    }),
+  );
+  const violations: string[] = [];
+  const won = records.findIndex(({ outcome }) => outcome === 'succeeded');
+  const said = records.map(({ outcome, failed }) => `${outcome} ${failed?.code ?? ''}`.trim());
+  if (records.filter(({ outcome }) => outcome === 'succeeded').length !== 1) {
+    violations.push(
+      `not one of two won: ${said.join(', ')}: ${records.map(({ failed }) => failed?.message).join('; ')}`,
+    );
+  } else {
+    const loser = records[1 - won]!;
+    violations.push(...refusedFor(loser, specs[won]!.name));
+    const now = Object.values(await picture(hosts));
+    const leases = now.flatMap((host) => host.leases);
+    const left = now
+      .flatMap(({ containers, files }) => [...containers, ...files])
+      .filter((row) => row.includes(specs[1 - won]!.name));
+    violations.push(...left.map((row) => `left of the loser: ${row}`));
+    if (leases.length !== 8) violations.push(`the winner holds ${leases.length} leases of 8`);
+  }
+  for (const [index, { outcome }] of records.entries()) {
+    if (outcome === 'rolled-back') continue;
+    const stack = stacks[index]!;
+    const destroyed = await stack.ended(specs[index]!.name, await stack.begin(specs[index]!, 'destroy'), LIMIT_MS);
+    if (destroyed.outcome !== 'succeeded') violations.push(`destroy ended ${destroyed.outcome}`);
+  }
+  const rows = await settled(async () => difference(empty, await picture(hosts)).map(shown));
+  violations.push(...rows.map((row) => `after destroy ${row}`));
+  const loser = records[1 - won];
+  return { winner: specs[won]?.name ?? '', refused: (won >= 0 && loser?.failed?.code) || '', violations };
+}
+
+function refusedFor({ outcome, failed, leftBehind }: DeploymentRecord, holder: string): string[] {
+  const text = `${failed?.message} ${failed?.evidence}`;
+  return [
+    ...(outcome === 'rolled-back' && leftBehind.length === 0
+      ? []
+      : [`the loser ended ${outcome}: ${leftBehind.join(', ')}`]),
+    ...(failed && /^(LEASE_HELD|PLAN_IMPOSSIBLE)$/.test(failed.code)
+      ? []
+      : [`the loser was refused by ${failed?.code}`]),
+    ...(text.includes(holder) ? [] : [`the refusal does not name ${holder}: ${text}`]),
+  ];
+}

@@ -1,0 +1,49 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { matrix, nameOf, pairwise, type CrashCase } from '../chaos/cases.ts';
+import { contender, race } from '../chaos/race.ts';
+import { runRound, startWorld, type World } from '../chaos/run.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+
+/**
+ * Crashes in the middle of operations, judged by what the hosts show: a choice from the matrix of `npm run chaos`, by
+ * its code. Every operation meets every crash here but the cut that outlasts all limits, which takes minutes.
+ */
+const ROUNDS = pairwise(['worker-alone', 'reboot', 'server', 'cut-short', 'sshd']);
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld(4);
+}, 120_000);
+afterAll(async () => {
+  await world?.stack.stop();
+}, 60_000);
+
+describe.each(ROUNDS.map((cases) => ({ crash: cases[0]!.crash, cases })))('a crash: $crash', ({ cases }) => {
+  it(`${cases.map(({ operation, stage }) => `${operation} at ${stage}`).join(', ')}: each ends as promised, nothing is there twice, and destroy leaves nothing`, async () => {
+    const results = await runRound(world, cases, 1);
+    expect(results).toEqual(
+      cases.map((one: CrashCase) => expect.objectContaining({ case: nameOf(one), unknownSteps: [], violations: [] })),
+    );
+  }, 300_000);
+});
+
+it('the choice is of the matrix, and every operation meets every crash of it', () => {
+  const all = matrix().map(nameOf);
+  const chosen = ROUNDS.flat().map(nameOf);
+  expect(chosen.filter((name) => !all.includes(name))).toEqual([]);
+  expect(new Set(chosen).size).toBe(chosen.length);
+});
+
+describe('two Temporal servers that deploy to the same GPUs at once', () => {
+  let stacks: [Stack, Stack];
+  beforeAll(async () => {
+    stacks = [world.stack, await startStack({ spec: contender(0, 'one', 30000), beside: world.stack })];
+  }, 120_000);
+  afterAll(async () => {
+    await stacks?.[1].stop();
+  }, 60_000);
+
+  it('one wins whole, the other is refused naming the holder and leaves nothing', async () => {
+    expect(await race(stacks, 0, 1)).toMatchObject({ violations: [] });
+  }, 240_000);
+});
