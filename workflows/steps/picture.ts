@@ -29,7 +29,7 @@ export async function compare(context: DeployContext, before: Pictures): Promise
   await operation.each(plan.hosts, async (ref, act) => {
     try {
       const after = await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
-      found.push(...differences(before.get(ref.name), after));
+      found.push(...differences(before.get(ref.name), after).filter(isMissed));
       kept.push(...keptRows(after));
     } catch (error) {
       operation.left(ref.name, error);
@@ -94,6 +94,10 @@ const imagesOf = ({ engine, prefill, decode, router }: ClusterSpec): string[] =>
   const named = [engine.image, prefill.image, decode.image, 'image' in router ? router.image : undefined];
   return [...new Set(named.filter((image) => image !== undefined))];
 };
+
+/** Partial weights of an earlier deployment went into the copy of this one, or with it. */
+const isMissed = ({ change, kind, what }: Difference): boolean =>
+  !(change === 'gone' && kind === 'file' && what.includes('.partial-'));
 
 const keptRows = ({ host, kept }: HostPicture): string[] =>
   kept.map(({ kind, what, bytes }) => `${host}: ${kind} ${what} (${(bytes / 2 ** 30).toFixed(1)} GiB)`);

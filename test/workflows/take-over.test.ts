@@ -1,0 +1,193 @@
+import { afterAll, describe, expect, it } from '@jest/globals';
+import type { Thing } from '../../src/facts/host-picture.ts';
+import type { ClusterSpec } from '../../src/spec/schema.ts';
+import type { Admitted, Operation } from '../../workflows/messages.ts';
+import { courseOf, enginesOf, SCENARIOS, stageOf, type Course } from '../support/memory-scenarios.ts';
+import type { MemorySite } from '../support/memory-site.ts';
+import { startOperations, type FanOut } from '../support/memory-temporal.ts';
+import { specDigest } from '../../src/spec/canonical.ts';
+
+// Cases are made of what a deploy does when nothing goes wrong: it is taken over while each of its activities runs, by
+// the same spec, by another one, and by a destroy.
+
+const operations = await startOperations();
+afterAll(() => operations.close(), 60_000);
+
+const TAKEN_OVER = SCENARIOS.slice(0, 2);
+const courses = await Promise.all(TAKEN_OVER.map((scenario, at) => courseOf(operations, scenario, `course${at}`)));
+/** Steps after which nothing can be taken over any more: the deploy ends well by itself. */
+const TIDYING = ['remove-old', 'release-gpus'];
+
+/** Steps whose work is cut; of the others what is under way is finished. */
+const CUT = new Set([
+  'reach-worker',
+  'observe',
+  'plan',
+  'compare-router',
+  'picture',
+  'lease-gpus',
+  'check-rocm',
+  'check-rdma',
+  'fetch-image',
+  'stage-weights',
+  'start-prefill',
+  'start-decode',
+  'accept',
+  'confirm',
+]);
+
+type Successor = (typeof SUCCESSORS)[number];
+
+interface Case {
+  readonly course: Course;
+  readonly fanOut: FanOut;
+  readonly by: Successor;
+  /** The activity is told of the take-over while it works, or has ended before it hears of it. */
+  readonly hears: boolean;
+}
+
+/** All of them in `npm run chaos`; else each activity is taken over by one of the three in turn. */
+const ALL = process.env['TANDEM_ALL_CASES'] === '1';
+const SUCCESSORS = ['the same spec', 'another spec', 'a destroy'] as const;
+
+const cases = courses.flatMap((course) =>
+  course.fanOuts.flatMap((fanOut, at) => {
+    const heard = course.driving.has(fanOut.ids[0]!) && CUT.has(fanOut.step);
+    const both = SUCCESSORS.flatMap((by, turn): (Case & { readonly due: boolean })[] => [
+      { course, fanOut, by, hears: false, due: turn === at % 3 },
+      ...(heard ? [{ course, fanOut, by, hears: true, due: turn === (at + 1) % 3 }] : []),
+    ]);
+    return both.filter(({ due }) => ALL || due);
+  }),
+);
+
+const titled = cases.map((one) => ({
+  ...one,
+  title: `${one.course.scenario.name}, at ${one.fanOut.activity} of ${one.fanOut.step}, by ${one.by}${one.hears ? ', heard of' : ''}`,
+}));
+
+/** What an engine is differs: another flag. */
+const other = (spec: ClusterSpec): ClusterSpec => ({
+  ...spec,
+  decode: { ...spec.decode, args: { ...spec.decode.args, 'max-running-requests': 7 } },
+});
+
+const submit = (spec: ClusterSpec, operation: Operation, takeOver: boolean) =>
+  operations.client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'second', takeOver });
+
+let clusters = 0;
+
+async function takenOver({ course, fanOut, by, hears }: Case) {
+  const name = `t${(clusters += 1)}`;
+  const { site, target, before } = await stageOf(operations, course.scenario, { name });
+  site.trouble({
+    at: ({ id, operation }) => id === fanOut.ids[0] && operation === `deploy/${name}/${before ? 2 : 1}`,
+    what: hears ? 'hangs' : 'waits',
+  });
+  const first = await operations.begin(target);
+  await until(() => site.calls.some(({ operation, id }) => operation === first.workflowId && id === fanOut.ids[0]));
+  if (hears)
+    await until(() =>
+      site.driverCalls.some(({ within }) => within?.operation === first.workflowId && within.id === fanOut.ids[0]),
+    );
+  const next = by === 'another spec' ? (before ?? other(target)) : target;
+  const second = await submit(next, by === 'a destroy' ? 'destroy' : 'deploy', true);
+  await yields(first);
+  site.release();
+  const ended = [await operations.ended(name, first), await operations.ended(name, second)] as const;
+  return { name, site, next, ended, record: await operations.client.record(name) };
+}
+
+/** Waits until the first has heard of the second, or has ended by itself. */
+const yields = async ({ workflowId }: Admitted): Promise<void> => {
+  for (;;) {
+    const progress = await operations.client.progress(workflowId);
+    if (progress && (progress.outcome !== 'running' || progress.warnings.some((text) => text.includes('take over'))))
+      return;
+  }
+};
+
+describe('a deploy that is taken over', () => {
+  it.concurrent.each(titled)('$title', async (one) => {
+    const { name, site, next, ended, record } = await takenOver(one);
+    const [first, second] = ended;
+    const past = TIDYING.includes(one.fanOut.step);
+    expect(first).toMatchObject({ outcome: past ? 'succeeded' : 'superseded', leftBehind: [] });
+    expect({ ...second, failed: second.failed }).toMatchObject({ leftBehind: [], failed: undefined });
+    expect(['succeeded', 'unchanged']).toContain(second.outcome);
+    if (one.by === 'a destroy') {
+      expect(site.picture()).toEqual({});
+      expect(record).toMatchObject({ serving: null });
+      return;
+    }
+    expect(record).toMatchObject({ state: 'serving', running: null, waiting: null });
+    needJust(site, next, name);
+  });
+});
+
+/** Just the engines of a spec run, leased, listed and accepted: nothing twice, nothing over. */
+function needJust(site: MemorySite, { prefill, decode }: ClusterSpec, name: string): void {
+  const engines = enginesOf(site, name).map((row) => row.replace(/-\d+$/, ''));
+  const wanted = [
+    ...Array.from({ length: prefill.replicas }, (_, index) => `tandem-prefill-${index}`),
+    ...Array.from({ length: decode.replicas }, (_, index) => `tandem-decode-${index}`),
+  ];
+  expect([...new Set(engines.map((row) => row.split(' ')[1]))].toSorted()).toEqual(wanted.toSorted());
+  expect(new Set(engines).size).toBe(engines.length);
+  const things = Object.values(site.picture());
+  const count = (...kinds: readonly Thing[]) =>
+    things.flatMap((host) => kinds.flatMap((kind) => host[kind] ?? [])).length;
+  expect({ leases: count('lease'), entries: count('router-entry'), units: count('job', 'container') }).toEqual({
+    leases: engines.length,
+    entries: wanted.length,
+    units: engines.length + 1, // And the router; nothing ended, no copy of weights.
+  });
+  expect(things.flatMap((host) => host.file ?? []).filter((path) => path.includes('.partial-'))).toEqual([]);
+}
+
+describe('of two that wait to take over', () => {
+  it('the second is refused naming both, and a cancel drops the first of them: the running one ends superseded', async () => {
+    const name = `t${(clusters += 1)}`;
+    const { site, target } = await stageOf(operations, TAKEN_OVER[0]!, { name });
+    site.trouble({ at: ({ activity }) => activity === 'awaitRouter', what: 'waits' });
+    const first = await operations.begin(target);
+    await until(() => site.calls.some(({ activity }) => activity === 'awaitRouter'));
+    await submit(target, 'deploy', true);
+    await expect(submit(target, 'deploy', true)).rejects.toMatchObject({
+      code: 'OPERATION_RUNNING',
+      message: expect.stringMatching(/deploy \(deployment 1\) of t\d+ runs .*deploy \(deployment 2\) of t\d+ waits/),
+    });
+    await expect(submit(target, 'deploy', false)).rejects.toMatchObject({ code: 'OPERATION_RUNNING' });
+    expect(await operations.client.cancel(name, { actor: 'tester' })).toMatchObject({ deployment: 2 });
+    site.release();
+    expect(await operations.ended(name, first)).toMatchObject({ outcome: 'superseded' });
+    const record = await operations.client.record(name);
+    expect(record).toMatchObject({ state: 'degraded', running: null, waiting: null });
+    expect(record.deployments.map(({ outcome }) => outcome)).toEqual(['superseded', 'cancelled']);
+    expect(await operations.run(target)).toMatchObject({ deployment: 3, outcome: 'succeeded' });
+    needJust(site, target, name);
+  });
+});
+
+describe('an unwind that is under way', () => {
+  it('ends first; then the one that takes over begins', async () => {
+    const name = `t${(clusters += 1)}`;
+    const { site, target } = await stageOf(operations, TAKEN_OVER[0]!, { name });
+    site.trouble(
+      { at: ({ activity, operation }) => activity === 'acceptRouted' && operation.endsWith('/1'), what: 'fails' },
+      { at: ({ activity, operation }) => activity === 'releaseGpus' && operation.endsWith('/1'), what: 'waits' },
+    );
+    const first = await operations.begin(target);
+    await until(() => site.calls.some(({ activity }) => activity === 'releaseGpus'));
+    const second = await submit(target, 'deploy', true);
+    await yields(first);
+    site.release();
+    expect(await operations.ended(name, first)).toMatchObject({ outcome: 'rolled-back', leftBehind: [] });
+    expect(await operations.ended(name, second)).toMatchObject({ outcome: 'succeeded' });
+    needJust(site, target, name);
+  });
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
