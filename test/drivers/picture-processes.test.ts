@@ -70,6 +70,11 @@ describe('of the processes of a job', () => {
     expect(await processes(job(3, 'run-1'), ...rows)).toEqual([]);
   });
 
+  it('the first one says whether the job runs, and not another that has its number by now', async () => {
+    expect((await pictured(job(3, 'run-1'), turn(100, 500), proc(100))).job).toEqual([`${UNIT} runs`]);
+    expect((await pictured(job(3, 'run-1'), turn(100, 400), proc(100))).job).toEqual([`${UNIT} does not run`]);
+  });
+
   it('those of another installation are not ours', async () => {
     expect(await pictured(job(3, 'run-2'), turn(100, 500), proc(101, { session: 100 }))).toEqual({});
   });
