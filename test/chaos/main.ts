@@ -1,6 +1,6 @@
 /**
- * `npm run chaos -- [--seed N] [--only PATTERN] [--limit N] [--minutes N] [--races N] [--side-by-side N] [--out FILE]
- * [--page FILE]`: the crash matrix in an order that the seed decides, then races of two Temporal servers. Every result
+ * `npm run chaos -- [--seed N] [--only PATTERN] [--limit N] [--minutes N] [--races N] [--side-by-side N] [--block N]
+ * [--out FILE] [--page FILE]`: the crash matrix in an order that the seed decides, then races of two Temporal servers. Every result
  * is appended to FILE as a line of JSON; cases of the same seed and commit that stand there are not run again. Writes
  * docs/chaos.md. Exit code 1 when a promise was broken.
  */
@@ -24,11 +24,14 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: 'Infinity' },
     races: { type: 'string', default: '5' },
     'side-by-side': { type: 'string', default: '4' },
+    block: { type: 'string', default: '93' },
     out: { type: 'string', default: join(tmpdir(), 'tandem-chaos.jsonl') },
     page: { type: 'string', default: fileURLToPath(new URL('../../docs/chaos.md', import.meta.url)) },
   },
 });
 const seed = Number(values.seed);
+const block = Number(values.block);
+const place = { slot: 0, block };
 const slots = Number(values['side-by-side']);
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
 const endMs = Date.now() + Number(values.minutes) * 60_000;
@@ -68,7 +71,7 @@ async function runMatrix(): Promise<void> {
   for (const round of rounds(wanted)) {
     if (Date.now() > endMs || limit <= 0) break;
     limit -= round.length;
-    world ??= await startWorld(slots);
+    world ??= await startWorld(slots, block);
     try {
       const results = await runRound(world, round, seed);
       for (const result of results) keep({ kind: 'case', ...result, ...about() });
@@ -113,11 +116,11 @@ async function runRaces(): Promise<void> {
   let stacks: [Stack, Stack] | undefined;
   for (; round < Number(values.races); round += 1) {
     if (!stacks) {
-      const spec = contender(0, 'one', 30000);
+      const spec = contender(place, 'one', 30000);
       const first = await startStack({ spec });
       stacks = [first, await startStack({ spec, beside: first })];
     }
-    const result = await race(stacks, 0, round);
+    const result = await race(stacks, place, round);
     keep({ kind: 'race', ...result, seed, ...about() });
     if (result.violations.length === 0) continue;
     await stacks[1].stop();

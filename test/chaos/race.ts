@@ -1,7 +1,7 @@
 import type { DeploymentRecord } from '../../workflows/messages.ts';
 import type { Stack } from '../support/stack.ts';
 import { difference, shown } from './oracle.ts';
-import { settled, slotSpec } from './run.ts';
+import { settled, slotSpec, type Place } from './run.ts';
 
 const LIMIT_MS = 600_000;
 
@@ -14,11 +14,11 @@ export interface RaceResult {
 }
 
 /** A cluster of the given name that wants every GPU of the hosts of a slot. */
-export const contender = (slot: number, name: string, port: number) =>
-  slotSpec(slot, name, {
-    decode: { replicas: 2, gpus: { product: 'MI300X', count: 2 }, hosts: [`d${slot}`] },
+export const contender = (place: Place, name: string, port: number) =>
+  slotSpec(place, name, {
+    decode: { replicas: 2, gpus: { product: 'MI300X', count: 2 }, hosts: [`d${place.slot}`] },
     router: {
-      host: `r${slot}`,
+      host: `r${place.slot}`,
       runtime: 'process',
       port,
       readyTimeoutSeconds: 60,
@@ -30,11 +30,11 @@ export const contender = (slot: number, name: string, port: number) =>
  * Two Temporal servers that know nothing of each other deploy two clusters for the same GPUs at the same time. One wins
  * whole, the other is refused naming the holder and leaves nothing; the winner is destroyed again.
  */
-export async function race(stacks: readonly [Stack, Stack], slot: number, round: number): Promise<RaceResult> {
-  const hosts = [`p${slot}`, `d${slot}`, `r${slot}`];
+export async function race(stacks: readonly [Stack, Stack], place: Place, round: number): Promise<RaceResult> {
+  const hosts = [`p${place.slot}`, `d${place.slot}`, `r${place.slot}`];
   const picture = (names: readonly string[]) => stacks[0].picture(names);
   const empty = await picture(hosts);
-  const specs = [contender(slot, `one-${round}`, 30000), contender(slot, `two-${round}`, 31000)] as const;
+  const specs = [contender(place, `one-${round}`, 30000), contender(place, `two-${round}`, 31000)] as const;
   const records = await Promise.all(
     specs.map(async (spec, index) => {
       const stack = stacks[index]!;

@@ -29,12 +29,12 @@ export interface CaseResult {
 export interface World {
   readonly stack: Stack;
   readonly slots: number;
+  /** Second number of the addresses of its hosts, 127.<block>.<slot>.x: two worlds at once have two. */
+  readonly block: number;
   /** Makes names of clusters that no case had before. */
   readonly nextNumber: () => number;
 }
 
-/** First two numbers of the addresses of a world's hosts. */
-const BLOCKS = '127.93';
 /** Every command begins so much later: a step that is over at once could not be struck. */
 const LATENCY_MS = 60;
 /** Longest time between the sight of a stage and the crash. */
@@ -49,28 +49,36 @@ const DESTROYS = 3;
 
 const hostsOf = (slot: number) => [`p${slot}`, `d${slot}`, `r${slot}`];
 
-export async function startWorld(slots: number): Promise<World> {
-  const stack = await startStack({ spec: wideSpec(slots) });
+export async function startWorld(slots: number, block: number): Promise<World> {
+  const stack = await startStack({ spec: wideSpec(slots, block) });
   let number = 0;
-  return { stack, slots, nextNumber: () => (number += 1) };
+  return { stack, slots, block, nextNumber: () => (number += 1) };
 }
 
-const hostRow = (name: string, slot: number, last: number, count: number) => ({
+/** Three hosts of a world. */
+export interface Place {
+  readonly slot: number;
+  readonly block: number;
+}
+
+const hostRow = (name: string, address: string, count: number) => ({
   name,
-  address: `${BLOCKS}.${slot}.${last}`,
+  address,
   gpus: { product: 'MI300X', count },
 });
-const slotHosts = (slot: number) => {
+const slotHosts = ({ slot, block }: Place) => {
   const [prefill, decode, router] = hostsOf(slot) as [string, string, string];
-  return [hostRow(prefill, slot, 1, 4), hostRow(decode, slot, 2, 4), hostRow(router, slot, 3, 0)];
+  const at = (last: number) => `127.${block}.${slot}.${last}`;
+  return [hostRow(prefill, at(1), 4), hostRow(decode, at(2), 4), hostRow(router, at(3), 0)];
 };
 
 /** Two prefill engines of two GPUs and one decode engine on the hosts of a slot. */
-export function slotSpec(slot: number, name: string, overrides: Parameters<typeof stackSpec>[1] = {}): ClusterSpec {
+export function slotSpec(place: Place, name: string, overrides: Parameters<typeof stackSpec>[1] = {}): ClusterSpec {
+  const { slot } = place;
   const [prefill, decode, router] = hostsOf(slot) as [string, string, string];
   return stackSpec(0, {
     name,
-    hosts: { list: slotHosts(slot) },
+    hosts: { list: slotHosts(place) },
     prefill: { replicas: 2, gpus: { product: 'MI300X', count: 2 }, hosts: [prefill] },
     decode: { replicas: 1, gpus: { product: 'MI300X', count: 2 }, hosts: [decode] },
     router: { host: router, runtime: 'process', port: 30000, readyTimeoutSeconds: 120 },
@@ -88,9 +96,9 @@ export function slotSpec(slot: number, name: string, overrides: Parameters<typeo
 }
 
 /** Whose hosts are those of all slots. */
-function wideSpec(slots: number): ClusterSpec {
-  const all = Array.from({ length: slots }, (_, slot) => slotHosts(slot)).flat();
-  return slotSpec(0, 'wide', { hosts: { list: all } });
+function wideSpec(slots: number, block: number): ClusterSpec {
+  const all = Array.from({ length: slots }, (_, slot) => slotHosts({ slot, block })).flat();
+  return slotSpec({ slot: 0, block }, 'wide', { hosts: { list: all } });
 }
 
 interface Prepared {
@@ -171,7 +179,7 @@ function queue(): Struck['alone'] {
 }
 
 async function prepare(
-  { stack, nextNumber }: World,
+  { stack, nextNumber, block }: World,
   one: Pick<Prepared, 'case' | 'seed' | 'slot'> & Pick<Struck, 'hosts' | 'alone'>,
 ): Promise<Prepared> {
   const { operation } = one.case;
@@ -181,7 +189,7 @@ async function prepare(
   const at: Struck = { stack, hosts: one.hosts, victim, routerHost: own[2]!, random, alone: one.alone };
   const name = `c${nextNumber()}`;
   const empty = await stack.picture(own);
-  const from = slotSpec(one.slot, name);
+  const from = slotSpec({ slot: one.slot, block }, name);
   const fresh = { ...from, model: { ...from.model, dir: `~/models-${name}` } };
   const with_ = { ...one, empty, at };
   if (operation === 'first-deploy') return { ...with_, operation: 'deploy', spec: fresh, before: empty };
