@@ -2,13 +2,12 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import proto from '@temporalio/proto';
 import { Worker } from '@temporalio/worker';
-import type { Activities } from '../../activities/index.ts';
 import { connectClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { clusterWorkflowId, WORKFLOW_QUEUE, type DeploymentRecord } from '../../workflows/messages.ts';
-import { fakeSite } from './fake-site.ts';
+import { MemorySite, type ActivityCall, type ActivityName } from './memory-site.ts';
 import { aSpec } from './specs.ts';
 import { startTemporal } from './temporal.ts';
 import { workflowBundle } from './workflow-bundle.ts';
@@ -25,19 +24,6 @@ const GPU = { product: 'MI300X', count: 1 };
 
 /** What names this machine, and what no replay reads. */
 const UNREAD = new Set(['identity', 'stackTrace', 'workerVersion', 'taskId', 'meteringMetadata']);
-/** What the fake site has no state for. */
-const READS: Partial<Activities> = {
-  async engineHealth({ engines }) {
-    return Object.fromEntries(engines.map(({ name }) => [name, true]));
-  },
-  async unitLogs({ units }) {
-    return Object.fromEntries(units.map(({ name }) => [name, 'The server is fired up and ready to roll!']));
-  },
-  async hostReadiness({ ref }) {
-    return [{ check: 'host-login', host: ref.name, verdict: 'pass', evidence: 'logged in' }];
-  },
-};
-
 const bundle = await workflowBundle();
 const env = await startTemporal();
 /** The name of a sticky queue begins with the identity, which would be that of this machine. */
@@ -58,7 +44,7 @@ try {
       await save('deploy-unchanged', await run('deploy', spec));
       await save('deploy-scaled-up', await run('deploy', more));
       await save('deploy-scaled-down', await run('deploy', spec));
-      site.fail({ activity: 'acceptRouted', when: 'after' });
+      site.trouble({ at: called('acceptRouted'), what: 'fails-after' });
       await save('deploy-rolled-back-while-serving', await run('deploy', more));
       site.heal();
       await reads(spec);
@@ -66,19 +52,18 @@ try {
       await saveEntity('cluster', spec.name);
     });
     await recorded('failed', async ({ spec, site, run }) => {
-      site.fail({ activity: 'acceptPair', when: 'before' });
+      site.trouble({ at: called('acceptPair'), what: 'fails' });
       await save('deploy-rolled-back', await run('deploy', spec));
-      site.fail({ activity: 'stopRank', when: 'before' });
+      site.trouble({ at: called('stopRank'), what: 'fails' });
       await save('deploy-stuck', await run('deploy', spec));
       await save('destroy-stuck', await run('destroy'));
     });
     await recorded('cancelled', async ({ spec, site, run }) => {
-      let open = () => {};
-      site.gates.set('awaitEngine', new Promise((resolve) => (open = resolve)));
+      site.trouble({ at: called('awaitEngine'), what: 'waits' });
       const running = run('deploy', spec);
       await until(() => site.calls.some(({ activity }) => activity === 'awaitEngine'));
       await client.cancel(spec.name, { actor: 'tester' });
-      open();
+      site.release();
       await save('deploy-cancelled', await running);
       await saveEntity('cluster-cancelled', spec.name);
     });
@@ -92,17 +77,20 @@ try {
 
 interface Recording {
   readonly spec: ClusterSpec;
-  readonly site: ReturnType<typeof fakeSite>;
+  readonly site: MemorySite;
   /** Runs an operation to its end and returns the id of its workflow. */
   readonly run: (operation: 'deploy' | 'destroy', spec?: ClusterSpec) => Promise<string>;
+}
+
+function called(name: ActivityName): (call: ActivityCall) => boolean {
+  return ({ activity }) => activity === name;
 }
 
 /** A cluster and a site of its own, served while `body` runs. */
 async function recorded(name: string, body: (recording: Recording) => Promise<void>): Promise<void> {
   const spec = specOf(name);
-  const site = fakeSite(spec);
-  const activities = { ...site.activities, ...READS } as Activities;
-  const worker = await Worker.create({ ...common, taskQueue: `tandem-${spec.site}`, activities });
+  const site = new MemorySite(spec);
+  const worker = await Worker.create({ ...common, taskQueue: `tandem-${spec.site}`, activities: site.activities });
   await worker.runUntil(() => body({ spec, site, run: (operation, aim = spec) => operate(aim, operation) }));
 }
 
@@ -110,7 +98,15 @@ function specOf(name: string): ClusterSpec {
   const list = ['p0', 'd0', 'd1'].map((host, index) => ({ name: host, address: `10.0.0.${index + 1}`, gpus: GPU }));
   const router = { name: 'router-0', address: '10.0.0.9', gpus: { ...GPU, count: 0 } };
   const role = { replicas: 1, gpus: GPU };
-  return aSpec({ name, site: name, hosts: { list: [...list, router] }, prefill: role, decode: role });
+  return aSpec({
+    name,
+    site: name,
+    hosts: { list: [...list, router] },
+    prefill: role,
+    decode: role,
+    acceptance: { warmupRequests: 1, requests: 4 },
+    upgrade: { settleSeconds: 0 },
+  });
 }
 
 async function reads(spec: ClusterSpec): Promise<void> {

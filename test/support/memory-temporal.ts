@@ -1,0 +1,127 @@
+import { Context } from '@temporalio/activity';
+import proto from '@temporalio/proto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { Worker } from '@temporalio/worker';
+import type { Activities } from '../../activities/index.ts';
+import { connectClient, type TandemClient } from '../../src/client.ts';
+import { dataConverter } from '../../src/connection.ts';
+import { specDigest } from '../../src/spec/canonical.ts';
+import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { activityQueue, WORKFLOW_QUEUE, type Admitted, type DeploymentRecord } from '../../workflows/messages.ts';
+import { MemorySite, type ActivityName } from './memory-site.ts';
+import { startTemporal } from './temporal.ts';
+import { workflowBundle } from './workflow-bundle.ts';
+
+export const SITE = 'memory';
+const NAMESPACE = 'default';
+/** Clusters at once, and parts of a step of each. */
+const ACTIVITIES_AT_ONCE = 5_000;
+
+/** A real Temporal server and workers over hosts that are only state: one site per cluster, all on one queue. */
+export interface Operations {
+  readonly env: TestWorkflowEnvironment;
+  readonly client: TandemClient;
+  /** Hosts for a cluster, by its spec; the cluster's activities act there from now on. */
+  open(spec: ClusterSpec): MemorySite;
+  begin(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<Admitted>;
+  /** Waits until an operation has ended and the cluster's record says so. */
+  ended(cluster: string, admitted: Admitted): Promise<DeploymentRecord>;
+  run(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<DeploymentRecord>;
+  /** What each step of an ended operation called, in the order in which the workflow asked for it. */
+  fanOuts(workflowId: string): Promise<readonly FanOut[]>;
+  close(): Promise<void>;
+}
+
+/** Calls of one activity that a step made at the same time. */
+export interface FanOut {
+  readonly step: string;
+  readonly activity: ActivityName;
+  readonly ids: readonly number[];
+}
+
+export async function startOperations(): Promise<Operations> {
+  const bundle = await workflowBundle();
+  const env = await startTemporal();
+  const settings = { connectionOptions: { address: env.address }, namespace: NAMESPACE, origin: env.address };
+  const client = await connectClient(settings, 'tester tandem');
+  const common = { connection: env.nativeConnection, namespace: NAMESPACE, dataConverter };
+  const sites = new Map<string, MemorySite>();
+  const workers = await Promise.all([
+    Worker.create({ ...common, taskQueue: WORKFLOW_QUEUE, workflowBundle: bundle }),
+    Worker.create({
+      ...common,
+      taskQueue: activityQueue(SITE),
+      activities: activitiesOf(sites),
+      maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
+      // A cancellation comes back with a heartbeat, of which the SDK would send one in twelve seconds.
+      maxHeartbeatThrottleInterval: '100ms',
+    }),
+  ]);
+  const running = Promise.all(workers.map((worker) => worker.run()));
+
+  const begin: Operations['begin'] = (spec, operation = 'deploy') =>
+    client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester' });
+  const ended: Operations['ended'] = async (cluster, { deployment, workflowId }) => {
+    await client.settled(workflowId);
+    for (;;) {
+      const record = await client.record(cluster);
+      if (record.running?.deployment !== deployment)
+        return record.deployments.find((entry) => entry.deployment === deployment)!;
+      await new Promise((resolve) => setTimeout(resolve, 10)); // The entity learns of the end a moment later.
+    }
+  };
+  return {
+    env,
+    client,
+    open(spec) {
+      const site = new MemorySite(spec);
+      sites.set(spec.name, site);
+      return site;
+    },
+    begin,
+    ended,
+    run: async (spec, operation) => await ended(spec.name, await begin(spec, operation)),
+    async fanOuts(workflowId) {
+      return fanOutsIn(await env.client.workflow.getHandle(workflowId).fetchHistory());
+    },
+    async close() {
+      for (const site of sites.values()) site.release(); // No worker ends before its activities do.
+      for (const worker of workers) worker.shutdown();
+      await running;
+      await client.close();
+      await env.teardown();
+    },
+  };
+}
+
+/** The activities of all sites: each call goes to the site of the cluster whose operation asked for it. */
+function activitiesOf(sites: ReadonlyMap<string, MemorySite>): Activities {
+  const { activities } = new MemorySite({ hosts: { list: [] } as never });
+  return Object.fromEntries(
+    Object.keys(activities).map((name) => [
+      name,
+      (input: never) => {
+        const [, cluster] = Context.current().info.workflowExecution!.workflowId.split('/');
+        return (sites.get(cluster!)!.activities[name as ActivityName] as (input: never) => Promise<unknown>)(input);
+      },
+    ]),
+  ) as unknown as Activities;
+}
+
+/** Steps are told apart by the stage that the workflow shows, and what one task of it asks for runs side by side. */
+function fanOutsIn({ events }: proto.temporal.api.history.v1.IHistory): readonly FanOut[] {
+  const found: (FanOut & { readonly ids: number[]; readonly task: string })[] = [];
+  let step = '';
+  for (const event of events ?? []) {
+    const stage = event.upsertWorkflowSearchAttributesEventAttributes?.searchAttributes?.indexedFields?.['TandemStage'];
+    if (stage?.data) step = JSON.parse(Buffer.from(stage.data).toString()) as string;
+    const asked = event.activityTaskScheduledEventAttributes;
+    if (!asked) continue;
+    const activity = asked.activityType!.name as ActivityName;
+    const task = String(asked.workflowTaskCompletedEventId);
+    const same = found.find((one) => one.step === step && one.activity === activity && one.task === task);
+    if (same) same.ids.push(Number(asked.activityId));
+    else found.push({ step, activity, task, ids: [Number(asked.activityId)] });
+  }
+  return found.map(({ task: _, ...fanOut }) => fanOut);
+}
