@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { ApplicationFailure, type UpdateDefinition } from '@temporalio/common';
+import { ApplicationFailure, TimeoutFailure, type UpdateDefinition } from '@temporalio/common';
 import {
   Client,
   Connection,
@@ -150,9 +150,7 @@ export async function connectClient(
         });
         return (await taken(handle)) as T;
       } catch (error) {
-        const cause = error instanceof Error && 'cause' in error ? error.cause : error;
-        if (cause instanceof ApplicationFailure) throw fromFailure(cause);
-        throw error;
+        throw askedFailure(error);
       }
     },
     notAfter: () => new Date(Date.now() + requestValidMs).toISOString(),
@@ -295,6 +293,14 @@ const noWorker = () =>
     retryable: true,
   });
 
+const noSiteWorker = () =>
+  new DeployError({
+    code: 'NO_WORKER',
+    message: 'no Temporal worker of the site took the task; nothing was done and nothing will happen later',
+    remedy: 'Start one that reaches the hosts: `tandem worker --site SITE`.',
+    retryable: true,
+  });
+
 const clusterUnknown = (cluster: string) =>
   new DeployError({
     code: 'CLUSTER_UNKNOWN',
@@ -305,6 +311,15 @@ const clusterUnknown = (cluster: string) =>
 
 function refusedUpdate(error: WorkflowUpdateFailedError): Error {
   return error.cause instanceof ApplicationFailure ? fromFailure(error.cause) : error;
+}
+
+/** Why a workflow failed: what it said itself, or what its activity did. */
+function askedFailure(error: unknown): unknown {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ApplicationFailure) return fromFailure(cause);
+    if (cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START') return noSiteWorker();
+  }
+  return error;
 }
 
 /** The error that an activity or a validator described. */

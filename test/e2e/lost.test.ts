@@ -222,12 +222,12 @@ describe('leases', () => {
 
     const unit = await onHost(
       'd1',
-      `docker run -d --name x --label tandem.cluster=gone ${base.engine.image} sleep 600`,
+      `docker run -d --name stray --label tandem.cluster=gone ${base.engine.image} sleep 600`,
     );
     const reason = 'the team of "gone" has left';
     expect(await tandem(...breaking, '--reason', reason)).toMatchObject({
       exitCode: 1,
-      json: { error: { code: 'LEASE_HELD', host: 'd1', evidence: 'x' } },
+      json: { error: { code: 'LEASE_HELD', host: 'd1', evidence: 'stray' } },
     });
     const lease = { pci, cluster: 'gone', installation: 'run-0', deployment: 4, takenAt: LOST.time };
     expect(await tandem(...breaking, '--reason', reason, '--force')).toMatchObject({
@@ -235,7 +235,7 @@ describe('leases', () => {
       json: { broken: [{ host: 'd1', ...lease }], changed: [] },
     });
     expect(await onHost('d1', 'docker ps -q --no-trunc')).toBe(unit);
-    await onHost('d1', 'docker rm -f x');
+    await onHost('d1', 'docker rm -f stray');
     const book = leaseFile('d1', '.broken');
     expect(JSON.parse(readFileSync(book, 'utf8'))).toMatchObject({ actor: 'ada', reason, lease });
     await rm(book);
