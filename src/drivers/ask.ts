@@ -1,3 +1,4 @@
+import type { z } from 'zod';
 import { DeployError } from '../errors.ts';
 import type { Fetch } from './types.ts';
 
@@ -49,6 +50,17 @@ export async function ask(fetch: Fetch, url: string, { method, key, json, timeou
     return { status: response.status, body: await response.text() };
   } catch (error) {
     throw noAnswer(error);
+  }
+}
+
+/** What an answer to `what` says, in a shape. `Refused` for a status that is none of `good`, `NoAnswer` for another text. */
+export function readAs<T>(shape: z.ZodType<T>, what: string, answer: Answer, good: readonly number[] = [200]): T {
+  const { status, body } = answer;
+  if (!good.includes(status)) throw new Refused(what, answer);
+  try {
+    return shape.parse(JSON.parse(body));
+  } catch (error) {
+    throw new NoAnswer(`${what} answered something else than expected: ${body.slice(0, 200)}`, { cause: error });
   }
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ask, NoAnswer, Refused, type Answer } from './ask.ts';
+import { ask, readAs, Refused } from './ask.ts';
 import type { Fetch } from './types.ts';
 
 /** What Tandem asks of an engine over HTTP. Everything throws `NoAnswer` when nothing or nothing readable came back. */
@@ -101,14 +101,4 @@ export function requestCountOf(metrics: string): number {
 function sumOf(text: string, row: RegExp): number | undefined {
   const values = [...text.matchAll(row)].map(([, value]) => Number(value));
   return values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0);
-}
-
-function readAs<T>(shape: z.ZodType<T>, page: string, answer: Answer): T {
-  const { status, body } = answer;
-  if (status !== 200) throw new Refused(page, answer);
-  try {
-    return shape.parse(JSON.parse(body));
-  } catch (error) {
-    throw new NoAnswer(`${page} answered something else than expected: ${body.slice(0, 200)}`, { cause: error });
-  }
 }

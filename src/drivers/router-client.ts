@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ask, NoAnswer, Refused, type Answer } from './ask.ts';
+import { ask, readAs, Refused } from './ask.ts';
 import type { Fetch } from './types.ts';
 
 /** What Tandem asks of a router: smg and sglang-router take the same calls. Throws `NoAnswer` when nothing readable came back. */
@@ -67,16 +67,13 @@ export function routerClient({
     ask(fetch, `${url.replace(/\/$/, '')}${path}`, { method, key, json, timeoutMs: ANSWER_MS });
   return {
     async list() {
-      const answer = await call('GET', '/workers');
-      if (answer.status !== 200) throw new Refused('GET /workers', answer);
-      return readAs(List, answer).workers.map(entryOf);
+      return readAs(List, 'GET /workers', await call('GET', '/workers')).workers.map(entryOf);
     },
     async add(engine) {
       const answer = await call('POST', '/workers', bodyOf(engine));
       // 409: listed already, or being added or removed right now. Whoever waits looks at the list again.
       if (answer.status === 409) return {};
-      if (answer.status !== 200 && answer.status !== 202) throw new Refused('POST /workers', answer);
-      const { worker_id: id } = readAs(Accepted, answer);
+      const { worker_id: id } = readAs(Accepted, 'POST /workers', answer, [200, 202]);
       return id === undefined ? {} : { id };
     },
     async rekey(id, { pairingKey, apiKey }) {
@@ -117,12 +114,4 @@ function entryOf(row: z.infer<typeof Entry>): RouterEntry {
     ...(row.pd_pairing == null ? {} : { pairingKey: row.pd_pairing }),
     load: row.load,
   };
-}
-
-function readAs<T>(shape: z.ZodType<T>, { body }: Answer): T {
-  try {
-    return shape.parse(JSON.parse(body));
-  } catch (error) {
-    throw new NoAnswer(`the router answered something else than expected: ${body.slice(0, 200)}`, { cause: error });
-  }
 }
