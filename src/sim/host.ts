@@ -430,9 +430,10 @@ export class SimHost {
     }
     const { whole, faults } = this.#options;
     const image = whole.images.find(({ reference }) => reference === start.imageReference);
+    const fault = faults.engine(this.#scenario.name, [start.name, ...start.argv]);
     const extras = engineExtras(demand, machine, {
       timing: whole.timing,
-      fault: faults.engine(this.#scenario.name, [start.name, ...start.argv]),
+      fault,
       version: versionInTag(start.imageReference),
       image: image?.generation,
     });
@@ -450,7 +451,16 @@ export class SimHost {
       this.#writeFiles();
       return code;
     });
-    return { pid, exited, signal: (name) => engine.signal(name === 'SIGINT' ? 'SIGTERM' : name) };
+    let killedByUs = false;
+    return {
+      pid,
+      exited,
+      killedForMemory: () => fault?.engine.killedWhileLoading === true && !killedByUs,
+      signal: (name) => {
+        killedByUs ||= name === 'SIGKILL';
+        engine.signal(name === 'SIGINT' ? 'SIGTERM' : name);
+      },
+    };
   }
 
   #use(use: GpuUse): void {

@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import ssh2 from 'ssh2';
 import { z } from 'zod';
 import { BandwidthTests } from './bandwidth.ts';
 import { startControl } from './control.ts';
@@ -9,6 +8,7 @@ import { Fault, FaultBook } from './faults.ts';
 import { SimHost, type HostCounts } from './host.ts';
 import { killProcesses } from './processes.ts';
 import { Scenario, type ScenarioInput } from './scenario.ts';
+import { newKeyPair, type SshKeyPair } from './ssh-keys.ts';
 import { startToolServer } from './tool-server.ts';
 
 export interface SimulationOptions {
@@ -154,7 +154,7 @@ function addressesOf({ scenario, nics }: ReturnType<SimHost['machine']>): string
 }
 
 /** The key pair at a path, made when it is not there. */
-function keyPair(path: string): { readonly private: string; readonly public: string } {
+function keyPair(path: string): SshKeyPair {
   if (!existsSync(path)) {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const made = newKeyPair();
@@ -162,14 +162,6 @@ function keyPair(path: string): { readonly private: string; readonly public: str
     writeFileSync(`${path}.pub`, `${made.public}\n`);
   }
   return { private: readFileSync(path, 'utf8'), public: readFileSync(`${path}.pub`, 'utf8').trim() };
-}
-
-/** ssh2 1.17 makes a key that it cannot read itself about once in 300 times: such a one is made anew. */
-function newKeyPair(): { readonly private: string; readonly public: string } {
-  for (;;) {
-    const made = ssh2.utils.generateKeyPairSync('ed25519');
-    if (!(ssh2.utils.parseKey(made.private) instanceof Error)) return made;
-  }
 }
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import ssh2, { type AuthContext, type Connection, type ParsedKey, type ServerChannel, type Session } from 'ssh2';
 import type { SshFault } from './faults.ts';
+import { forwardTo, relayOutput } from './ssh-channels.ts';
 
 export interface SshdOptions {
   readonly address: string;
@@ -118,19 +119,13 @@ function serve(connection: Connection, options: SshdOptions): void {
     }
     session.on('env', (_, refuse: (() => void) | undefined) => refuse?.());
   });
+  // Without a listener ssh2 answers "administratively prohibited", as sshd with AllowTcpForwarding no; `reject` would
+  // say that nothing listens at the target.
+  if (!options.forwarding) return;
   connection.on('tcpip', (accept, reject, { destIP, destPort }) => {
-    const address = ['localhost', '127.0.0.1', '::1'].includes(destIP) ? options.address : destIP;
-    if (!options.forwarding || !address.startsWith('127.')) return reject();
-    const socket = connect({ host: address, port: destPort, allowHalfOpen: true });
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject);
-      const channel = accept();
-      channel.on('error', () => socket.destroy());
-      socket.on('error', () => channel.end());
-      channel.on('close', () => socket.destroy());
-      socket.pipe(channel).pipe(socket);
-    });
+    const host = ['localhost', '127.0.0.1', '::1'].includes(destIP) ? options.address : destIP;
+    if (!host.startsWith('127.')) return reject();
+    forwardTo({ host, port: destPort }, accept, reject);
   });
 }
 
@@ -147,8 +142,7 @@ function begin(channel: ServerChannel, session: Session, command: string, option
   const { stdin, stdout, stderr } = child;
   for (const stream of [stdin, stdout, stderr, channel]) stream.on('error', () => {}); // Either side may go first.
   channel.pipe(stdin);
-  stdout.pipe(channel, { end: false });
-  stderr.pipe(channel.stderr, { end: false });
+  const output = relayOutput(child, channel);
   session.on('signal', (_, __, { name }) => {
     if (child.exitCode !== null || child.pid === undefined) return;
     try {
@@ -158,7 +152,8 @@ function begin(channel: ServerChannel, session: Session, command: string, option
     }
   });
   child.on('error', () => channel.exit(255));
-  child.on('close', (code, signal) => {
+  child.on('close', async (code, signal) => {
+    await output.sent();
     if (signal) channel.exit(signal.slice(3), false, '');
     else channel.exit(code ?? 255);
     channel.end();

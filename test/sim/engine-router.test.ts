@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { spawn, type ChildProcess } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import {
   chatBody,
@@ -11,40 +9,27 @@ import {
   until,
   type TestEngine,
 } from './engine-support.ts';
+import { startSmg, type Smg } from '../support/smg.ts';
 
 /** Simulated engines behind a real smg: what it asks of engines and what it makes of their answers. */
-const PYTHON = new URL('../../.venv/bin/python', import.meta.url).pathname;
 const host = freshAddress();
 const router = `http://${host}:30000`;
-let smg: ChildProcess | undefined;
-let smgLog = '';
+let smg: Smg | undefined;
 let model = '';
 
 beforeAll(async () => {
-  if (!existsSync(PYTHON)) throw new Error('smg is not installed: run npm run setup');
   model = await modelFolder();
-  const flags = `--pd-disaggregation --host ${host} --port 30000 --prometheus-host ${host} --prometheus-port 29000 --policy round_robin --retry-max-retries 10 --health-check-interval-secs 1 --worker-startup-check-interval 1`;
-  smg = spawn(PYTHON, ['-m', 'smg.launch_router', ...flags.split(' ')], { stdio: ['ignore', 'pipe', 'pipe'] });
-  for (const stream of [smg.stdout, smg.stderr]) stream?.on('data', (part: Buffer) => (smgLog += part.toString()));
-  await until(async () => {
-    if (smg?.exitCode !== null) throw new Error(`smg ended:\n${smgLog}`);
-    return (await fetch(`${router}/health`).catch(() => undefined))?.ok;
-  });
+  smg = await startSmg(host);
 }, 60_000);
 
 afterEach(async () => {
-  const { workers } = (await (await fetch(`${router}/workers`)).json()) as { workers: { id: string }[] };
-  await Promise.all(workers.map(({ id }) => fetch(`${router}/workers/${id}`, { method: 'DELETE' })));
-  await until(
-    async () => ((await (await fetch(`${router}/workers`)).json()) as { workers: unknown[] }).workers.length === 0,
-  );
+  for (const { id } of await smg!.list()) await fetch(`${router}/workers/${id}`, { method: 'DELETE' });
+  await until(async () => (await smg!.list()).length === 0);
   await endAll();
 }, 60_000);
 
 afterAll(async () => {
-  const gone = new Promise((resolve) => smg?.once('exit', resolve));
-  smg?.kill('SIGKILL');
-  await gone;
+  await smg?.stop();
 });
 
 async function post(path: string, body: unknown): Promise<Response> {
@@ -55,22 +40,8 @@ async function post(path: string, body: unknown): Promise<Response> {
   });
 }
 
-/** Posts an engine under a pairing key and waits until the router lists it ready under that key. */
-async function admit(engine: TestEngine, role: 'prefill' | 'decode', key: string): Promise<void> {
-  const answer = await post('/workers', {
-    url: engine.url,
-    worker_type: role,
-    ...(role === 'prefill' && { bootstrap_port: engine.bootstrapPort }),
-    labels: { pairing_protocol: key },
-    health: { drain_settle_secs: 0 },
-  });
-  expect(answer.status).toBe(202);
-  const { worker_id } = (await answer.json()) as { worker_id: string };
-  await until(async () => {
-    const seen = (await (await fetch(`${router}/workers/${worker_id}`)).json()) as Record<string, unknown>;
-    return seen['status'] === 'ready' && seen['pd_pairing'] === key;
-  });
-}
+const admit = (engine: TestEngine, role: 'prefill' | 'decode', key: string) =>
+  smg!.admit({ url: engine.url, role, key, ...(role === 'prefill' && { bootstrapPort: engine.bootstrapPort }) });
 
 it('serves chats and streams of one prefill and two decode engines, each named as the one that answered', async () => {
   const [prefill, first, second] = await Promise.all([
@@ -160,15 +131,11 @@ it('ends an open stream with an error and [DONE] when the decode engine is kille
 }, 60_000);
 
 async function rekey(engine: TestEngine, key: string): Promise<void> {
-  const { workers } = (await (await fetch(`${router}/workers`)).json()) as { workers: { id: string; url: string }[] };
-  const id = workers.find(({ url }) => url === engine.url)?.id;
-  await fetch(`${router}/workers/${id}`, {
+  const entry = async () => (await smg!.list()).find(({ url }) => url === engine.url);
+  await fetch(`${router}/workers/${(await entry())?.id}`, {
     method: 'PATCH',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ labels: { pairing_protocol: key } }),
   });
-  await until(async () => {
-    const seen = (await (await fetch(`${router}/workers/${id}`)).json()) as Record<string, unknown>;
-    return seen['pd_pairing'] === key;
-  });
+  await until(async () => (await entry())?.key === key);
 }

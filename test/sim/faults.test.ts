@@ -95,12 +95,27 @@ describe('a fault of an engine', () => {
   const start = (name: string) =>
     `docker run -d --name ${name} --network host --device /dev/kfd -v $HOME/share/tiny-chat:/m ${IMAGE} python3 -m sglang.launch_server --model-path /m --host 127.82.30.1 --port 30000 --disaggregation-mode prefill`;
 
+  const oomKilled = async (name: string) => (await sh(`docker inspect --format '{{.State.OOMKilled}}' ${name}`)).stdout;
+
   it('ends it before it is ready, once', async () => {
     await sim.setFaults([{ engine: { killedWhileLoading: true }, match: '^prefill-0', times: 1 }]);
     await sh(start('prefill-0'));
     expect((await sh('docker wait prefill-0')).stdout).toBe('137\n');
+    expect(await oomKilled('prefill-0')).toBe('true\n');
     await sh('docker start prefill-0');
     await eventually(async () => (await sh('docker logs --tail 1 prefill-0')).stdout.includes('ready to roll'));
+    expect(await oomKilled('prefill-0')).toBe('false\n');
+    await sh('docker rm -f prefill-0');
+  });
+
+  it.each([
+    ['by docker kill before it is killed for memory', { killedWhileLoading: true }, 'docker kill prefill-0'],
+    ['for lack of GPU memory', { outOfMemory: true }, 'true'],
+  ])('ends it %s, which is no lack of host memory', async (_, engine, end) => {
+    await sim.setFaults([{ engine, match: '^prefill-0' }]);
+    await sh(`${start('prefill-0')}; ${end}`);
+    expect((await sh('docker wait prefill-0')).stdout).toBe('137\n');
+    expect(await oomKilled('prefill-0')).toBe('false\n');
     await sh('docker rm -f prefill-0');
   });
 

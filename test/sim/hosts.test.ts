@@ -22,6 +22,13 @@ describe('the real OpenSSH client', () => {
     expect(answer).toEqual({ stdout: 'line ü\n\n', stderr: 'err\n', exitCode: 7 });
   });
 
+  it('gets all of both streams, also beyond what it takes at once', async () => {
+    const answer = await sim.ssh('host-0', 'seq 1 600000 >&2 & seq 1 600000; wait');
+    const all = Array.from({ length: 600_000 }, (_, index) => `${index + 1}\n`).join('');
+    // Compared as a whole; a failure prints no megabytes.
+    expect([answer.stdout === all, answer.stderr === all, answer.exitCode]).toEqual([true, true, 0]);
+  });
+
   it('is refused as another user and with another key', async () => {
     const { port, address } = sim.state.hosts[0]!;
     const stranger = await sim.ssh('host-0', 'true', { args: ['-l', 'root'] });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { readFileSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import type { HostRef } from '../../src/plan/types.ts';
@@ -18,6 +19,7 @@ const IP = '127.82.20.1';
 const RUNTIME_DIR = `/tmp/tandem-drivers-${process.pid}`;
 let sim: TestSimulation;
 let drivers: Drivers;
+const warnings: string[] = [];
 
 beforeAll(async () => {
   sim = await simulate({
@@ -40,10 +42,11 @@ beforeAll(async () => {
         memlock: '65536',
         numaBalancing: '1',
       },
+      { name: 'closed', address: '127.82.20.5', gpus: { count: 0 }, forwarding: false },
     ],
     images: [{ reference: IMAGE }],
   });
-  drivers = createDrivers({ runtimeDir: RUNTIME_DIR });
+  drivers = createDrivers({ runtimeDir: RUNTIME_DIR, onWarning: (message) => warnings.push(message) });
 });
 afterAll(async () => {
   await drivers.close();
@@ -259,6 +262,32 @@ describe('the runtimes', () => {
       await host.runtime(kind).remove(name);
     }
   }, 60_000);
+});
+
+describe('a simulated host that forwards no TCP', () => {
+  const serve = async (port: number): Promise<Server> => {
+    const server = createServer((request, response) => response.end(`${request.method} ${request.url}`));
+    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.82.20.5', resolve));
+    return server;
+  };
+
+  it('refuses as sshd does, so that the product asks by curl on the host, and says so once', async () => {
+    const server = await serve(30000);
+    const { fetch } = drivers.host(ref('closed'));
+    for (const path of ['/one', '/two']) {
+      expect(await (await fetch(`http://127.82.20.5:30000${path}`, { timeoutMs: 20_000 })).text()).toBe(`GET ${path}`);
+    }
+    server.closeAllConnections();
+    server.close();
+    expect(warnings.filter((warning) => warning.startsWith('closed '))).toEqual([
+      expect.stringMatching(/^closed refuses TCP forwarding over SSH \(administratively prohibited.*curl on the host/),
+    ]);
+  });
+
+  it('still tells a port that nobody listens on', async () => {
+    const asked = drivers.host(ref('closed')).fetch('http://127.82.20.5:30001/', { timeoutMs: 20_000 });
+    await expect(asked).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+  });
 });
 
 describe('a scenario for a spec', () => {

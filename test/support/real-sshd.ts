@@ -4,8 +4,9 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
+import { newKeyPair } from '../../src/sim/ssh-keys.ts';
 import { until } from './processes.ts';
-import { keys, listen, type TestServer } from './ssh-server.ts';
+import { listen, type TestServer } from './ssh-server.ts';
 
 const SSHD = '/usr/sbin/sshd';
 
@@ -18,8 +19,8 @@ export async function startRealSshd(address: string): Promise<Pick<TestServer, '
   const probe = createServer();
   const port = await listen(probe, address);
   await new Promise((resolve) => probe.close(resolve));
-  const hostKey = keys();
-  const clientKey = keys();
+  const hostKey = newKeyPair();
+  const clientKey = newKeyPair();
   const file = (name: string) => join(home, name);
   await writeFile(file('host'), hostKey.private, { mode: 0o600 });
   await writeFile(file('id'), clientKey.private, { mode: 0o600 });

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import type { Readable, Writable } from 'node:stream';
 import { join } from 'node:path';
 import ssh2, { type Connection, type ServerChannel } from 'ssh2';
 import type { HostRef } from '../../src/plan/types.ts';
+import { forwardTo, relayOutput } from '../../src/sim/ssh-channels.ts';
+import { newKeyPair } from '../../src/sim/ssh-keys.ts';
 
 /** A small SSH server for tests of the SSH driver: it runs command lines by a login shell of choice, as sshd does. */
 export interface TestServer {
@@ -37,13 +38,6 @@ export interface TestServerOptions {
 }
 
 const USER = 'ops';
-/** A key pair that can be read: ssh2 makes an unreadable private key a few times in a thousand. */
-export function keys(): ReturnType<typeof ssh2.utils.generateKeyPairSync> {
-  for (;;) {
-    const made = ssh2.utils.generateKeyPairSync('ed25519');
-    if (!(ssh2.utils.parseKey(made.private) instanceof Error)) return made;
-  }
-}
 
 export async function startTestServer({
   address,
@@ -62,8 +56,8 @@ export async function startTestServer({
     await writeFile(join(bin, name), text);
     await chmod(join(bin, name), 0o755);
   }
-  const hostKey = keys();
-  const clientKey = keys();
+  const hostKey = newKeyPair();
+  const clientKey = newKeyPair();
   const identityFile = join(home, 'id_ed25519');
   await writeFile(identityFile, clientKey.private, { mode: 0o600 });
   const allowed = ssh2.utils.parseKey(clientKey.public);
@@ -85,7 +79,10 @@ export async function startTestServer({
     });
     connection.on('ready', () => {
       serveSessions(connection);
-      if (forwarding) serveForwards(connection);
+      if (!forwarding) return; // ssh2 then answers "administratively prohibited", as sshd does.
+      connection.on('tcpip', (accept, reject, { destIP, destPort }) =>
+        forwardTo({ host: destIP, port: destPort }, accept, reject),
+      );
     });
   });
   const serveSessions = (connection: Connection) => {
@@ -106,18 +103,9 @@ export async function startTestServer({
     const child = spawn(shell, [...shellOptions, '-c', command], { cwd: home, env, detached: true });
     for (const stream of [child.stdin, child.stdout, child.stderr, channel]) stream.on('error', () => {});
     channel.pipe(child.stdin);
-    // One chunk at a time: ssh2 forgets stderr that waits for the client's window while stdout waits too.
-    let sent: Promise<unknown> = Promise.resolve();
-    const forward = (source: Readable, target: Writable) =>
-      source.on('data', (chunk: Buffer) => {
-        source.pause();
-        sent = sent.then(() => new Promise<void>((resolve) => target.write(chunk, () => resolve())));
-        void sent.then(() => source.resume());
-      });
-    forward(child.stdout, channel);
-    forward(child.stderr, channel.stderr);
+    const output = relayOutput(child, channel);
     child.on('close', async (code, signal) => {
-      await sent;
+      await output.sent();
       if (signal) channel.exit(signal.slice(3), false, '');
       else channel.exit(code ?? 255);
       channel.end();
@@ -163,21 +151,6 @@ export async function startTestServer({
       await rm(home, { recursive: true, force: true });
     },
   };
-}
-
-function serveForwards(connection: Connection): void {
-  connection.on('tcpip', (accept, reject, { destIP, destPort }) => {
-    const socket = connect({ host: destIP, port: destPort, allowHalfOpen: true });
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject);
-      const channel = accept();
-      channel.on('error', () => socket.destroy());
-      socket.on('error', () => channel.end());
-      channel.on('close', () => socket.destroy());
-      socket.pipe(channel).pipe(socket);
-    });
-  });
 }
 
 /** Listens on a free port of an address and says which. */

@@ -20,6 +20,7 @@ export interface ContainerState {
   readonly status: 'created' | 'running' | 'exited';
   readonly pid: number;
   readonly exitCode: number;
+  readonly oomKilled: boolean;
   readonly error: string;
   readonly startedAt: string;
   readonly finishedAt: string;
@@ -61,7 +62,7 @@ export function containerJson(container: Container): object {
       Running: state.status === 'running',
       Paused: false,
       Restarting: false,
-      OOMKilled: false,
+      OOMKilled: state.oomKilled,
       Dead: false,
       Pid: state.pid,
       ExitCode: state.exitCode,

@@ -144,7 +144,7 @@ export class DockerEngine {
       created: now(),
       imageId: image.id,
       config,
-      state: { status: 'created', pid: 0, exitCode: 0, error: '', startedAt: NEVER, finishedAt: NEVER },
+      state: CREATED,
       unit: undefined,
       log: [],
       followers: new Set(),
@@ -198,13 +198,14 @@ export class DockerEngine {
       status: 'running',
       pid: unit.pid,
       exitCode: 0,
+      oomKilled: false,
       error: '',
       startedAt: now(),
       finishedAt: NEVER,
     });
     void unit.exited.then((exitCode) => {
       container.unit = undefined;
-      this.#set(container, { ...container.state, ...ended(exitCode) });
+      this.#set(container, { ...container.state, ...ended(exitCode, unit.killedForMemory?.()) });
       if (config.autoRemove) this.#forget(container);
     });
   }
@@ -295,7 +296,23 @@ export class DockerEngine {
 
 const now = () => new Date().toISOString().replace('Z', '000000Z');
 
-const ended = (exitCode: number) => ({ status: 'exited' as const, pid: 0, exitCode, finishedAt: now() });
+const CREATED: Container['state'] = {
+  status: 'created',
+  pid: 0,
+  exitCode: 0,
+  oomKilled: false,
+  error: '',
+  startedAt: NEVER,
+  finishedAt: NEVER,
+};
+
+const ended = (exitCode: number, oomKilled = false) => ({
+  status: 'exited' as const,
+  pid: 0,
+  exitCode,
+  oomKilled,
+  finishedAt: now(),
+});
 
 function signalName(text: string) {
   const name = `SIG${text.toUpperCase().replace(/^SIG/, '')}`;

@@ -3,6 +3,8 @@ export interface Unit {
   readonly pid: number;
   /** 128 + signal when a signal ended it. Never rejects. */
   readonly exited: Promise<number>;
+  /** After `exited`: whether the kernel killed it because the host had no memory left. */
+  readonly killedForMemory?: () => boolean;
   signal(name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGSTOP' | 'SIGCONT'): void;
 }
 
