@@ -136,6 +136,10 @@ export async function connectClient(
           return;
         } catch (error) {
           if (!(error instanceof WorkflowNotFoundError)) return;
+          // One that waited to take over and was dropped never begins.
+          const [, cluster, number] = workflowId.split('/');
+          const known = (await record(cluster!)).deployments.find(({ deployment }) => deployment === Number(number));
+          if (known && known.outcome !== 'running') return;
           await new Promise((resolve) => setTimeout(resolve, 100)); // Admitted, and the entity is about to start it.
         }
       }
@@ -219,6 +223,9 @@ export async function connectClient(
       return await read();
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError) throw refusedUpdate(error);
+      // The entity was just continuing as new: its next run is asked.
+      if (error instanceof QueryRejectedError && error.status === CONTINUED_AS_NEW)
+        return await readable(cluster, read);
       if (error instanceof WorkflowNotFoundError || error instanceof QueryRejectedError) throw clusterUnknown(cluster);
       throw error;
     }
@@ -343,6 +350,8 @@ const codeOf = (error: unknown): unknown =>
       : undefined;
 
 const DEADLINE_EXCEEDED = 4;
+/** WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW of Temporal's API. */
+const CONTINUED_AS_NEW = 6;
 const FAILED_PRECONDITION = 9;
 
 const isDeadline = (error: unknown): boolean =>

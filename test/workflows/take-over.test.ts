@@ -111,7 +111,8 @@ describe('a deploy that is taken over', () => {
   it.concurrent.each(titled)('$title', async (one) => {
     const { name, site, next, ended, record } = await takenOver(one);
     const [first, second] = ended;
-    const past = TIDYING.includes(one.fanOut.step);
+    // The last activity of the table has ended well before it hears of the take-over: there is nothing more to cut.
+    const past = TIDYING.includes(one.fanOut.step) || (one.fanOut.activity === 'confirmRouter' && !one.hears);
     expect(first).toMatchObject({ outcome: past ? 'succeeded' : 'superseded', leftBehind: [] });
     expect({ ...second, failed: second.failed }).toMatchObject({ leftBehind: [], failed: undefined });
     expect(['succeeded', 'unchanged']).toContain(second.outcome);

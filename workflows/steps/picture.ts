@@ -1,3 +1,4 @@
+import { sleep } from '@temporalio/workflow';
 import { differences, type Difference, type HostPicture, type PictureScope } from '../../src/facts/host-picture.ts';
 import { modelPlan } from '../../src/plan/model.ts';
 import type { HostRef } from '../../src/plan/types.ts';
@@ -28,8 +29,10 @@ export async function compare(context: DeployContext, before: Pictures): Promise
   const kept: string[] = [];
   await operation.each(plan.hosts, async (ref, act) => {
     try {
-      const after = await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
-      found.push(...differences(before.get(ref.name), after).filter(isMissed));
+      const look = async () => await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
+      const isClean = (picture: HostPicture) => differencesOf(before, picture).length === 0;
+      const after = await settled(look, isClean);
+      found.push(...differencesOf(before, after));
       kept.push(...keptRows(after));
     } catch (error) {
       operation.left(ref.name, error);
@@ -50,12 +53,34 @@ export async function nothingLeft(
   await operation.each(refs, async (ref, act) => {
     const docker = runtimesOn(spec, ref.name, serving).includes('docker');
     const scope = { cluster, installation, docker, ports: [], modelPath, images: imagesOf(spec) };
-    const after = await pictureOf(act, ref, scope);
+    const after = await settled(
+      () => pictureOf(act, ref, scope),
+      (picture) => differences(undefined, picture).length === 0,
+    );
     found.push(...differences(undefined, after));
     kept.push(...keptRows(after));
   });
   operation.compared(inOrder(found), kept.toSorted());
 }
+
+const differencesOf = (before: Pictures, after: HostPicture): Difference[] =>
+  differences(before.get(after.host), after).filter(isMissed);
+
+/** A command of somebody who reads this cluster's logs or health looks like one that was lost: what is not clean is looked at again. */
+async function settled(
+  look: () => Promise<HostPicture>,
+  isClean: (picture: HostPicture) => boolean,
+): Promise<HostPicture> {
+  let picture = await look();
+  for (let turn = 0; turn < LOOKS_AGAIN && !isClean(picture); turn += 1) {
+    await sleep(LOOK_AGAIN_MS);
+    picture = await look();
+  }
+  return picture;
+}
+
+const LOOKS_AGAIN = 2;
+const LOOK_AGAIN_MS = 1_000;
 
 const pictureOf = (
   act: Act,
