@@ -127,7 +127,7 @@ class Engine implements RunningEngine {
     this.#serving = this.#newServing(settings, model, host, generation, kv);
     await this.#at(20);
     await this.#meetRanks(settings);
-    if (settings.nodeRank > 0) return;
+    if (settings.nodeRank > 0) return this.#mayBeKilled(settings.nodeRank);
     await this.#load(settings, model);
     if (this.#faults.neverListens) await this.#clock.race(new Promise<never>(() => undefined));
     await this.#serve(settings, host, this.#serving);
@@ -185,17 +185,20 @@ class Engine implements RunningEngine {
       .catch(() => undefined);
   }
 
+  #mayBeKilled(rank: number): void {
+    if (!this.#faults.killedWhileLoading) return;
+    throw new Exit(
+      KILLED,
+      `RuntimeError: Rank ${rank} scheduler died during initialization (exit code: -9). If exit code is -9 (SIGKILL), a common cause is the OS OOM killer.`,
+    );
+  }
+
   async #load(settings: Settings, model: Model): Promise<void> {
     await this.#at(32);
     this.#log('Init parallel begin.');
     this.#log('Init parallel ends. elapsed=0.40 s');
     await this.#at(36);
-    if (this.#faults.killedWhileLoading) {
-      throw new Exit(
-        KILLED,
-        'RuntimeError: Rank 0 scheduler died during initialization (exit code: -9). If exit code is -9 (SIGKILL), a common cause is the OS OOM killer.',
-      );
-    }
+    this.#mayBeKilled(0);
     this.#log('Load weight begin. avail mem=191.20 GB');
     this.#log(
       `Load weight end. elapsed=0.01 s, type=${model.architectures[0]}, avail mem=190.00 GB, mem usage=1.20 GB.`,
