@@ -21,8 +21,8 @@ import { startOperations, type FanOut } from '../support/memory-temporal.ts';
 // go only with those ways of failing that leave most to undo.
 
 /** Cases at a time: time-outs wait while others work. */
-const AT_ONCE = 16;
-const SILENT_AT_ONCE = 80;
+const AT_ONCE = 8;
+const SILENT_AT_ONCE = 30;
 
 const WHAT = {
   fails: 'fails',
@@ -152,15 +152,14 @@ function troublesOf({ course, fanOut, failing, undoing }: Case, operation: strin
     { at: fails, what: WHAT[failing] },
     ...(undoing === 'twice' ? [{ at: undoes, what: 'repeats' as const }] : []),
     ...(typeof undoing === 'object'
-      ? [
-          {
-            at: (call: ActivityCall) => undoes(call) && call.id - last === undoing.failing.number,
-            what: 'fails' as const,
-          },
-        ]
+      ? [{ at: (call: ActivityCall) => undoes(call) && isThat(call, undoing.failing), what: 'fails' as const }]
       : []),
   ];
 }
+
+/** By activity and host: of hosts that are dealt with side by side either may come first. */
+const isThat = ({ activity, host }: ActivityCall, undo: Undo): boolean =>
+  activity === undo.activity && host === (undo.hosts[0] ?? '');
 
 /** Which of the calls of a fan-out fail: all, the first, or one in the middle of others that do well. */
 function failed({ ids }: FanOut, failing: Failing): readonly number[] {
