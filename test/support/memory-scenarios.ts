@@ -123,9 +123,9 @@ export interface Cluster {
   readonly before: ClusterSpec | undefined;
   readonly target: ClusterSpec;
   /** The number that its next operation gets. */
-  next(): number;
-  begin(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<Admitted>;
-  run(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<DeploymentRecord>;
+  readonly next: () => number;
+  readonly begin: (spec: ClusterSpec, operation?: 'deploy' | 'destroy') => Promise<Admitted>;
+  readonly run: (spec: ClusterSpec, operation?: 'deploy' | 'destroy') => Promise<DeploymentRecord>;
 }
 
 let clusters = 0;

@@ -232,7 +232,7 @@ async function needTidied({ record, cluster, promise, fanOut }: Tried): Promise<
   );
   const leased = [...site.hosts.values()].filter(({ leases }) => leases.size > 0).map((at) => at.name);
   const used = [...new Set(enginesOf(site, name).map((engine) => engine.split(' ')[0]!))];
-  promise(same(leased, used), `leases are where engines are, ${used}, not ${leased}`);
+  promise(same(leased, used), `leases are where engines are, ${used.join(', ')}, not ${leased.join(', ')}`);
 }
 
 /** The rest is gone, the failed is named, and a second run ends clean. */
@@ -247,7 +247,7 @@ async function needDestroyed({ record, before, cluster, promise, course, fanOut,
     promise(record.outcome === 'stuck', 'stuck');
     const hosts = hostsOf(site, record, failed(fanOut, failing));
     const nameless = hosts.filter((host) => !record.leftBehind.some((row) => row.includes(host)));
-    promise(nameless.length === 0, `${nameless} named`);
+    promise(nameless.length === 0, `${nameless.join(', ')} named`);
     const elsewhere = left().filter((row) => !hosts.some((host) => row.startsWith(`${host} `)));
     promise(elsewhere.length === 0, `the rest gone, but for ${elsewhere.join('; ')}`);
   }
