@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import proto from '@temporalio/proto';
+import type proto from '@temporalio/proto';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import type { Activities } from '../../activities/index.ts';
@@ -130,5 +130,5 @@ function fanOutsIn({ events }: proto.temporal.api.history.v1.IHistory): readonly
     if (same) same.ids.push(Number(asked.activityId));
     else found.push({ step, activity, task, ids: [Number(asked.activityId)] });
   }
-  return found.map(({ task: _, ...fanOut }) => fanOut);
+  return found.map(({ step: at, activity, ids }) => ({ step: at, activity, ids }));
 }
