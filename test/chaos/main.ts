@@ -99,17 +99,19 @@ function rounds(cases: readonly CrashCase[]): readonly (readonly CrashCase[])[] 
   return shuffled(all, random);
 }
 
-const unfinished = (one: CrashCase, error: unknown) => ({
-  case: nameOf(one),
-  seed,
-  hit: '',
-  outcome: 'unknown',
-  failed: '',
-  seconds: 0,
-  destroys: 0,
-  unknownSteps: [],
-  violations: [`the round did not come to its end: ${error instanceof Error ? error.message : String(error)}`],
-});
+function unfinished(one: CrashCase, error: unknown) {
+  return {
+    case: nameOf(one),
+    seed,
+    hit: '',
+    outcome: 'unknown',
+    failed: '',
+    seconds: 0,
+    destroys: 0,
+    unknownSteps: [],
+    violations: [`the round did not come to its end: ${error instanceof Error ? error.message : String(error)}`],
+  };
+}
 
 async function runRaces(): Promise<void> {
   let round = ours().filter(({ kind }) => kind === 'race').length;

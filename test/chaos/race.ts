@@ -34,6 +34,10 @@ export async function race(stacks: readonly [Stack, Stack], place: Place, round:
   const hosts = [`p${place.slot}`, `d${place.slot}`, `r${place.slot}`];
   const picture = (names: readonly string[]) => stacks[0].picture(names);
   const empty = await picture(hosts);
+  // The worst order: each is late at the host that the other one comes to in time.
+  const late = (cluster: string, host: string) =>
+    ({ match: `^sh -c .*ln -- .*"cluster":"${cluster}-`, host, does: 'answersLate', afterMs: 2_000 }) as const;
+  await stacks[0].simulation.setFaults([late('one', hosts[1]!), late('two', hosts[0]!)]);
   const specs = [contender(place, `one-${round}`, 30000), contender(place, `two-${round}`, 31000)] as const;
   const records = await Promise.all(
     specs.map(async (spec, index) => {
@@ -41,6 +45,7 @@ export async function race(stacks: readonly [Stack, Stack], place: Place, round:
       return stack.ended(spec.name, await stack.begin(spec), LIMIT_MS);
     }),
   );
+  await stacks[0].simulation.setFaults([]);
   const violations: string[] = [];
   const won = records.findIndex(({ outcome }) => outcome === 'succeeded');
   const said = records.map(({ outcome, failed }) => `${outcome} ${failed?.code ?? ''}`.trim());

@@ -7,13 +7,21 @@ import { LONG, startingRanks, type DeployContext } from './context.ts';
 export function leaseGpus({ plan, input, operation, ref }: DeployContext): OperationStep {
   const { cluster, installation, deployment } = input;
   const owner = { cluster, installation, deployment };
+  const leases = plan.leases.toSorted((one, other) => (ref(one.host).address < ref(other.host).address ? -1 : 1));
   return {
     name: 'lease-gpus',
     cuttable: true,
-    run: () =>
-      operation.each(plan.leases, async ({ host, pci }, act) => {
-        await act({ summary: `lease ${pci.length} GPUs of ${host}` }).leaseGpus({ ref: ref(host), pci, owner });
-      }),
+    run: async () => {
+      const lease = async (rows: typeof leases) => {
+        await operation.each(rows, async ({ host, pci }, act) => {
+          await act({ summary: `lease ${pci.length} GPUs of ${host}` }).leaseGpus({ ref: ref(host), pci, owner });
+        });
+      };
+      // The lowest address alone: of two clusters that race for the same hosts, one is then refused before it holds
+      // anything; at once, each could take a host that the other wants, and both would fail.
+      await lease(leases.slice(0, 1));
+      await lease(leases.slice(1));
+    },
     undo: () =>
       operation.each(plan.leases, async ({ host, pci }, act) => {
         await act({ summary: `release GPUs of ${host}` }).releaseGpus({ ref: ref(host), pci, owner });
