@@ -75,7 +75,8 @@ export const CRASH: Readonly<Record<CrashName, Crash>> = {
   router: {
     strike: async ({ stack, routerHost }) => {
       const own = new Set(await stack.simulation.host(routerHost).processes());
-      const pids = processesWith('launch_router').filter((pid) => own.has(pid));
+      // smg calls itself by another name once it runs.
+      const pids = [...processesWith('launch_router'), ...processesWith('smg::router')].filter((pid) => own.has(pid));
       for (const pid of pids) process.kill(pid, 'SIGKILL');
       return pids.length > 0;
     },

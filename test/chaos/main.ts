@@ -57,8 +57,14 @@ const keep = (line: Line) => {
 };
 const about = () => ({ commit, at: new Date().toISOString() });
 
-await runMatrix();
-await runRaces();
+/** What is to be ended whatever happens: stacks outlive a campaign that is cut short. */
+const open = new Set<Stack>();
+try {
+  await runMatrix();
+  await runRaces();
+} finally {
+  for (const stack of [...open].reverse()) await stack.stop();
+}
 const lines = ours();
 writeFileSync(values.page, `${report(lines)}\n`);
 console.log(`\n${report(lines)}`);
@@ -71,7 +77,10 @@ async function runMatrix(): Promise<void> {
   for (const round of rounds(wanted)) {
     if (Date.now() > endMs || limit <= 0) break;
     limit -= round.length;
-    world ??= await startWorld(slots, block);
+    if (!world) {
+      world = await startWorld(slots, block);
+      open.add(world.stack);
+    }
     try {
       const results = await runRound(world, round, seed);
       for (const result of results) keep({ kind: 'case', ...result, ...about() });
@@ -80,10 +89,10 @@ async function runMatrix(): Promise<void> {
     } catch (error) {
       for (const one of round) keep({ kind: 'case', ...unfinished(one, error), ...about() });
     }
-    await world.stack.stop();
+    await end(world.stack);
     world = undefined;
   }
-  await world?.stack.stop();
+  if (world) await end(world.stack);
 }
 
 /** Cases of one crash a round, of all operations where there are enough. */
@@ -120,15 +129,23 @@ async function runRaces(): Promise<void> {
     if (!stacks) {
       const spec = contender(place, 'one', 30000);
       const first = await startStack({ spec });
+      open.add(first);
       stacks = [first, await startStack({ spec, beside: first })];
+      open.add(stacks[1]);
     }
     const result = await race(stacks, place, round);
     keep({ kind: 'race', ...result, seed, ...about() });
     if (result.violations.length === 0) continue;
-    await stacks[1].stop();
-    await stacks[0].stop();
+    await end(stacks[1]);
+    await end(stacks[0]);
     stacks = undefined;
   }
-  await stacks?.[1].stop();
-  await stacks?.[0].stop();
+  if (!stacks) return;
+  await end(stacks[1]);
+  await end(stacks[0]);
+}
+
+async function end(stack: Stack): Promise<void> {
+  open.delete(stack);
+  await stack.stop();
 }
