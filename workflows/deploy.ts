@@ -36,7 +36,16 @@ export async function deploy(input: OperationInput): Promise<OperationResult> {
     if (isNoop(plan) && isWired(plan, listed)) return { outcome: 'unchanged', serving: servingOf(plan, specDigest) };
 
     const measured: { value?: Measured } = {};
-    const context: DeployContext = { input, plan, inventory, listed, operation, measured, ref: refsOf(plan) };
+    const context: DeployContext = {
+      input,
+      plan,
+      inventory,
+      listed,
+      operation,
+      measured,
+      held: new Set(),
+      ref: refsOf(plan),
+    };
     const before = await operation.step('picture', () => pictures(context));
     await operation.saga(deploySteps(context), () => compare(context, before));
     await operation.forward(tidySteps(context), { stoppable: false });

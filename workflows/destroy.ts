@@ -30,7 +30,8 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
     const refs = hostsOf(input).filter(({ name }) => !lost.has(name));
     const hosts = new Map(refs.map((ref) => [ref.name, ref]));
     const ofKind = (wanted: RemovalPlan['kind']) => plan.removals.filter(({ kind }) => kind === wanted);
-    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts };
+    const held = new Set<string>();
+    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts, held };
     await operation.forward(
       [
         unwireExternal(at),
@@ -41,6 +42,7 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
           name: 'release-gpus',
           run: () =>
             operation.each(plan.leases, async ({ host, pci }, act) => {
+              if (held.has(host)) return;
               await act({ summary: `release GPUs of ${host}` }).releaseGpus({
                 ref: hosts.get(host)!,
                 pci,
@@ -63,6 +65,8 @@ interface Destruction {
   readonly operation: Operation;
   readonly plan: DestroyPlan;
   readonly hosts: ReadonlyMap<string, HostRef>;
+  /** Hosts where a unit could not be removed: their GPUs stay leased, since it may use them. */
+  readonly held: Set<string>;
 }
 
 /** Every host that the spec or the record knows and that is not given up. */
@@ -120,7 +124,7 @@ function unwireExternal({ input: { spec }, operation, plan: { external, removals
   };
 }
 
-function remove({ input, operation, hosts }: Destruction, name: string, removals: readonly RemovalPlan[]): Step {
+function remove({ input, operation, hosts, held }: Destruction, name: string, removals: readonly RemovalPlan[]): Step {
   const { cluster, installation, spec } = input;
   const timeoutSeconds = spec.engine.stopTimeoutSeconds;
   const parts = removals.flatMap(({ name: unit, runtime, deployment, parts: rows }) =>
@@ -129,7 +133,7 @@ function remove({ input, operation, hosts }: Destruction, name: string, removals
       return ref ? [{ name: unit, runtime, deployment, rank, cluster, installation, ref }] : [];
     }),
   );
-  return { name, run: () => operation.each(parts, (unit, act) => removeUnit(act, unit, timeoutSeconds)) };
+  return { name, run: () => operation.each(parts, (unit, act) => removeUnit(act, unit, timeoutSeconds, held)) };
 }
 
 /** Of copies that were cut by a take-over or lost with their Temporal server; complete weights stay. */

@@ -2,9 +2,21 @@ import { ActivityFailure, ApplicationFailure, isCancellation, TimeoutFailure } f
 import type { FailureDetails } from '../activities/failure.ts';
 import type { Failed } from './messages.ts';
 
+/** Hosts of failures that do not say theirs: a time-out knows only its activity. */
+const places = new WeakMap<object, string>();
+
+/** Notes which host an activity was about that failed. */
+export function located(error: unknown, input: unknown): unknown {
+  const { ref, routerRef } = (input ?? {}) as { ref?: { name: string }; routerRef?: { name: string } };
+  const host = ref?.name ?? routerRef?.name;
+  if (host !== undefined && typeof error === 'object' && error !== null) places.set(error, host);
+  return error;
+}
+
 /** Reads a failure as people need it: at which step, on which host, what, and what to do. */
 export function failedOf(error: unknown, step: string): Failed {
   const cause = error instanceof ActivityFailure ? error.cause : error;
+  const place = (typeof error === 'object' && error !== null && places.get(error)) || '';
   if (cause instanceof TimeoutFailure) {
     return cause.timeoutType === 'SCHEDULE_TO_START'
       ? failed(
@@ -16,15 +28,16 @@ export function failedOf(error: unknown, step: string): Failed {
       : failed(
           step,
           'COMMAND_TIMEOUT',
-          `the activity did not end within its limit (${cause.message})`,
+          `${place ? `${place}: ` : ''}the activity did not end within its limit (${cause.message})`,
           'Look at the host and at the Temporal worker, then run the operation again.',
+          place,
         );
   }
   if (cause instanceof ApplicationFailure) {
     const details = cause.details?.[0] as Partial<FailureDetails> | undefined;
     return {
       step,
-      host: details?.host ?? '',
+      host: details?.host ?? place,
       code: cause.type ?? 'INTERNAL',
       message: cause.message,
       evidence: details?.evidence ?? '',
@@ -35,9 +48,9 @@ export function failedOf(error: unknown, step: string): Failed {
   return failed(step, isCancellation(error) ? 'CANCELLED' : 'INTERNAL', message, 'Run the operation again.');
 }
 
-const failed = (step: string, code: string, message: string, remedy: string): Failed => ({
+const failed = (step: string, code: string, message: string, remedy: string, host = ''): Failed => ({
   step,
-  host: '',
+  host,
   code,
   message,
   evidence: '',

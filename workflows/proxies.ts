@@ -1,6 +1,7 @@
 import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
+import { located } from './failed.ts';
 import { activityQueue } from './messages.ts';
 
 const FIRST_RETRY_S = 1;
@@ -31,7 +32,7 @@ export type Act = (options: { readonly summary: string; readonly minutes?: numbe
  */
 export function activitiesAt({ site, hosts }: Reach): Act {
   return ({ summary, minutes = 5 }) =>
-    proxyActivities<Activities>({
+    locating({
       ...COMMON,
       taskQueue: activityQueue(site),
       summary,
@@ -44,6 +45,15 @@ export function activitiesAt({ site, hosts }: Reach): Act {
     });
 }
 
+/** Activities whose failures know their host. */
+function locating(options: ActivityOptions): Activities {
+  const proxies = proxyActivities<Record<string, (input: unknown) => Promise<unknown>>>(options);
+  return new Proxy({} as Activities, {
+    get: (_, name: string) => (input: unknown) =>
+      proxies[name]!(input).catch((error: unknown) => Promise.reject(located(error, input))),
+  });
+}
+
 /** The activity that only shows that a Temporal worker of the site is there. */
 export const presenceAt = (site: string): Pick<Activities, 'present'> =>
   proxyActivities<Activities>({
@@ -52,6 +62,7 @@ export const presenceAt = (site: string): Pick<Activities, 'present'> =>
     summary: `a Temporal worker of site ${site}`,
     startToCloseTimeout: '10 seconds',
     scheduleToStartTimeout: '30 seconds',
+    retry: { maximumAttempts: 3 },
   });
 
 const COMMON = {

@@ -5,7 +5,6 @@ import { Worker } from '@temporalio/worker';
 import type { Activities } from '../../activities/index.ts';
 import { connectClient, type TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
-import { DeployError } from '../../src/errors.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { activityQueue, WORKFLOW_QUEUE, type Admitted, type DeploymentRecord } from '../../workflows/messages.ts';
@@ -62,17 +61,11 @@ export async function startOperations(): Promise<Operations> {
 
   const begin: Operations['begin'] = (spec, operation = 'deploy') =>
     client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester' });
-  /** Undefined where the question met the entity as it continued as new: Temporal then finds neither run. */
-  const recordOf = (cluster: string) =>
-    client.record(cluster).catch((error: unknown) => {
-      if (error instanceof DeployError && error.code === 'CLUSTER_UNKNOWN') return undefined;
-      throw error;
-    });
   const ended: Operations['ended'] = async (cluster, { deployment, workflowId }) => {
     await client.settled(workflowId);
     for (;;) {
-      const record = await recordOf(cluster);
-      if (record && record.running?.deployment !== deployment)
+      const record = await client.record(cluster);
+      if (record.running?.deployment !== deployment)
         return record.deployments.find((entry) => entry.deployment === deployment)!;
       await new Promise((resolve) => setTimeout(resolve, 10)); // The entity learns of the end a moment later.
     }

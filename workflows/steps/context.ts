@@ -13,6 +13,8 @@ export interface DeployContext {
   /** What the router listed when the operation began: what an undo restores. */
   readonly listed: RouterList;
   readonly operation: Operation;
+  /** Hosts where a unit could not be removed: their GPUs stay leased, since it may use them. */
+  readonly held: Set<string>;
   /** Where acceptance leaves what it measured. */
   readonly measured: { value?: Measured };
   readonly ref: (host: string) => HostRef;

@@ -3,7 +3,7 @@ import type { OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { minutesOf, startingRanks, unitAt, type DeployContext } from './context.ts';
 
-export function launch({ plan, input, operation, ref }: DeployContext, role: EnginePlan['role']): OperationStep {
+export function launch({ plan, input, operation, held, ref }: DeployContext, role: EnginePlan['role']): OperationStep {
   const { cluster, installation } = input;
   const engines = plan[role].filter(({ proven }) => !proven);
   const ranks = startingRanks(plan).filter(({ engine }) => engine.role === role);
@@ -35,19 +35,27 @@ export function launch({ plan, input, operation, ref }: DeployContext, role: Eng
     },
     undo: () =>
       operation.each(ranks, async ({ engine, rank, host }, act) => {
-        await removeUnit(act, { ...unitAt(input, { ...engine, rank }), ref: ref(host) }, engine.stopTimeoutSeconds);
+        const unit = { ...unitAt(input, { ...engine, rank }), ref: ref(host) };
+        await removeUnit(act, unit, engine.stopTimeoutSeconds, held);
       }),
   };
 }
 
+/** Stops and forgets a unit; where that fails, its host is noted in `held`. */
 export async function removeUnit(
   act: Act,
   unit: Parameters<ReturnType<Act>['removeRank']>[0],
   timeoutSeconds: number,
+  held: Set<string>,
 ): Promise<void> {
   const summary = `remove ${unit.name} from ${unit.ref.name}`;
-  await act({ summary, minutes: minutesOf(timeoutSeconds) }).stopRank({ ...unit, timeoutSeconds });
-  await act({ summary }).removeRank(unit);
+  try {
+    await act({ summary, minutes: minutesOf(timeoutSeconds) }).stopRank({ ...unit, timeoutSeconds });
+    await act({ summary }).removeRank(unit);
+  } catch (error) {
+    held.add(unit.ref.name);
+    throw error;
+  }
 }
 
 /** Stops units, or on undo starts them again as they were. */

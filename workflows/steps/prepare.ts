@@ -4,7 +4,7 @@ import { demandsOf } from '../../src/checks/demand.ts';
 import type { Operation, OperationStep } from '../operation.ts';
 import { LONG, startingRanks, type DeployContext } from './context.ts';
 
-export function leaseGpus({ plan, input, operation, ref }: DeployContext): OperationStep {
+export function leaseGpus({ plan, input, operation, held, ref }: DeployContext): OperationStep {
   const { cluster, installation, deployment } = input;
   const owner = { cluster, installation, deployment };
   const leases = plan.leases.toSorted((one, other) => (ref(one.host).address < ref(other.host).address ? -1 : 1));
@@ -24,7 +24,8 @@ export function leaseGpus({ plan, input, operation, ref }: DeployContext): Opera
     },
     undo: () =>
       operation.each(plan.leases, async ({ host, pci }, act) => {
-        await act({ summary: `release GPUs of ${host}` }).releaseGpus({ ref: ref(host), pci, owner });
+        if (!held.has(host))
+          await act({ summary: `release GPUs of ${host}` }).releaseGpus({ ref: ref(host), pci, owner });
       }),
   };
 }

@@ -4,7 +4,7 @@ import type { Act } from '../proxies.ts';
 import { enginesOf, isListed, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
 import { removeUnit, stopUnits } from './engines.ts';
 
-export function startRouter({ plan, input, operation, ref }: DeployContext): readonly OperationStep[] {
+export function startRouter({ plan, input, operation, held, ref }: DeployContext): readonly OperationStep[] {
   const { router } = plan;
   if (router.kind === 'external' || router.action === 'keep') return [];
   const at = { ref: ref(router.host), router, cluster: input.cluster, installation: input.installation };
@@ -22,7 +22,7 @@ export function startRouter({ plan, input, operation, ref }: DeployContext): rea
           .act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) })
           .awaitRouter(at);
       },
-      undo: () => removeUnit(operation.act, unit, ROUTER_STOP_S),
+      undo: () => removeUnit(operation.act, unit, ROUTER_STOP_S, held),
     },
   ];
 }
