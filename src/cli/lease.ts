@@ -127,7 +127,7 @@ const breakAll = (
   { spec, actor, options }: { readonly spec: ClusterSpec; readonly actor: string; readonly options: BreakOptions },
 ): Promise<readonly HeldLease[]> => {
   const { host, reason, force = false } = options;
-  const leases = rows.map(({ host: _, gpu: __, ...lease }) => lease);
+  const leases = rows.map(({ host: _host, gpu: _gpu, ...lease }) => lease);
   const request: BreakRequest = { spec, host, leases, actor, reason, force, notAfter: client.notAfter() };
   return client.ask<readonly HeldLease[]>('breakLeases', [request], {
     summary: `Break ${leases.length} leases of cluster **${cluster}** on ${host}, by ${actor}`,

@@ -91,7 +91,7 @@ export function hostLeases(host: Host): Leases {
   const failed = (what: string, evidence: string) => unusable(host, what, evidence);
 
   return {
-    list: async () => (await listed(host)).map(({ text: _, ...lease }) => lease),
+    list: async () => (await listed(host)).map(({ text: _text, ...lease }) => lease),
 
     async take(pci, owner) {
       // In address order whatever the caller's: of two sets that overlap, one is then taken whole.
@@ -146,7 +146,7 @@ export async function breakHostLeases(
     a.takenAt === b.takenAt;
   const going = (await listed(host)).filter((lease) => seen.some((one) => same(one, lease)));
   const note = `${JSON.stringify({ time, actor, reason }).slice(0, -1)},"lease":`;
-  const lines = going.map(({ text: _, ...lease }) => `${note}${JSON.stringify(lease)}}\n`);
+  const lines = going.map(({ text: _text, ...lease }) => `${note}${JSON.stringify(lease)}}\n`);
   const args = going.flatMap(({ pci, text }) => [pci, text]);
   const { stdout, stderr, exitCode } = await runScript(host, BREAK, [note, ...args], lines.join(''));
   if (exitCode !== 0) throw unusable(host, 'broken', stderr);

@@ -152,7 +152,7 @@ describe('what is adopted from hosts', () => {
       unit.index === 1 ? { ...unit, deployment: 5, kvGeneration: 'kv-new' } : { ...unit, kvGeneration: 'kv-old' },
     ]);
     expect(adoptionOf({ spec, inventory: labelled }).serving!.kvGeneration).toBe('kv-new');
-    const unlabelled = editUnits(running, ({ kvGeneration: _, ...unit }) => [unit]);
+    const unlabelled = editUnits(running, ({ kvGeneration: _label, ...unit }) => [unit]);
     expect(adoptionOf({ spec, inventory: unlabelled }).serving!.kvGeneration).toBe(first.kvGeneration);
   });
 });

@@ -533,7 +533,7 @@ describe('the router', () => {
 describe('the KV generation', () => {
   const keyless = aFleet({ router: { implementation: 'sglang-router' } });
   const labelled = (kvGeneration: string | undefined) => {
-    const label = editUnits(({ kvGeneration: _, ...unit }) => [
+    const label = editUnits(({ kvGeneration: _label, ...unit }) => [
       { ...unit, ...(kvGeneration !== undefined && unit.kind === 'engine' && { kvGeneration }) },
     ]);
     const inventory = label(runningInventory(plan(keyless), anInventory(keyless)));
