@@ -72,6 +72,22 @@ export function createHostActivities(drivers: Drivers) {
       await drivers.host(ref, signal()).leases.take(pci, owner);
     },
 
+    /** Deletes the folders of deployments of a cluster, whose units are gone. */
+    async removeFolders({
+      ref,
+      cluster,
+      deployments,
+    }: {
+      readonly ref: HostRef;
+      readonly cluster: string;
+      readonly deployments: readonly number[];
+    }): Promise<void> {
+      const host = drivers.host(ref, signal());
+      const folder = await host.expand(`${ref.stateDir}/deployments`);
+      const folders = deployments.map((number) => `${folder}/${cluster}-${number}`);
+      await host.must({ argv: ['rm', '-rf', '--', ...folders], timeoutMs: PRESENCE_TIMEOUT_MS });
+    },
+
     /** Releases those of the leases that `owner` holds; without a deployment number, those of every number. */
     async releaseGpus({
       ref,

@@ -100,16 +100,19 @@ export async function stopUnit(drivers: Drivers, unit: UnitAt, timeoutSeconds: n
   if (found && isOurs(found, unit)) await host.runtime(unit.runtime).stop(unit.name, { timeoutSeconds });
 }
 
-/** Forgets the unit, then deletes its folder: a repeat after half of it does the rest. What is another installation's stays. */
+/**
+ * Deletes the unit's folder, then forgets the unit, by which a repeat, also that of another operation, finds what is
+ * left to do. What is another installation's stays.
+ */
 export async function removeUnit(drivers: Drivers, unit: UnitAt): Promise<void> {
   const host = drivers.host(unit.ref, signal());
   const found = await unitNamed(host, unit);
   if (found && !isOurs(found, unit)) return;
-  if (found) await host.runtime(unit.runtime).remove(unit.name);
   const folder = await unitFolder(host, unit);
   await host.must({ argv: ['rm', '-rf', '--', folder], timeoutMs: 30_000 });
   // The deployment's own folder goes with its last unit; rmdir refuses while something is in it.
   await host.run({ argv: ['rmdir', '--', folder.slice(0, folder.lastIndexOf('/'))], timeoutMs: 30_000 });
+  if (found) await host.runtime(unit.runtime).remove(unit.name);
 }
 
 /** Errors: PORT_TAKEN, and COMMAND_FAILED where it could not be read. A listener on somebody else's loopback address is no conflict. */

@@ -37,10 +37,12 @@ type Answer =
 export interface BatchInput {
   readonly reach: Reach;
   readonly calls: readonly Call[];
+  /** A failure keeps no other call from being made. */
+  readonly thorough: boolean;
 }
 
-/** Runs some of an operation's activities, and tells of each how it ended; after a failure it begins no more. */
-export async function batch({ reach, calls }: BatchInput): Promise<readonly Answer[]> {
+/** Runs some of an operation's activities, and tells of each how it ended. */
+export async function batch({ reach, calls, thorough }: BatchInput): Promise<readonly Answer[]> {
   const act = activitiesAt(reach);
   const answers: Answer[] = calls.map(() => ({ begun: false }));
   const run = async (index: number) => {
@@ -53,40 +55,46 @@ export async function batch({ reach, calls }: BatchInput): Promise<readonly Answ
     }
   };
   try {
-    await each([...calls.keys()], LANES, run);
+    await each([...calls.keys()], LANES, run, { thorough });
   } catch (error) {
-    if (isCancellation(error)) throw error;
+    const failures = error instanceof AggregateError ? error.errors : [error];
+    const cancelled: unknown = failures.find((one) => isCancellation(one));
+    if (cancelled !== undefined) throw cancelled;
   }
   return answers;
 }
 
 /** Runs a task for each item, bounded, with activities that are fit for so many; waits for all before it fails. */
-export type Each = <T>(items: readonly T[], task: (item: T, act: Act) => Promise<void>) => Promise<void>;
+export type Each = <T>(
+  items: readonly T[],
+  task: (item: T, act: Act) => Promise<void>,
+  options?: { readonly thorough?: boolean },
+) => Promise<void>;
 
 /** The fan-out of one workflow: directly, or by batches where the items are many. */
 export function eachAt(reach: Reach): Each {
   const direct = activitiesAt(reach);
   const batched = batchedAt(reach);
-  return (items, task) =>
+  return (items, task, { thorough = false } = {}) =>
     items.length > BATCH_ABOVE
-      ? each(items, items.length, (item) => task(item, batched)) // All at once: the batches bound them.
-      : each(items, FAN_OUT, (item) => task(item, direct));
+      ? each(items, items.length, (item) => task(item, batched(thorough)), { thorough }) // The batches bound them.
+      : each(items, FAN_OUT, (item) => task(item, direct), { thorough });
 }
 
 /** Activities whose calls, made at the same moment, go to batches. One for each workflow, since it numbers them. */
-function batchedAt({ site, hosts: { ssh } }: Reach): Act {
+function batchedAt({ site, hosts: { ssh } }: Reach): (thorough: boolean) => Act {
   let waiting: Waiting[] = [];
   let batches = 0;
-  const flush = () => {
+  const flush = (thorough: boolean) => {
     const calls = waiting;
     waiting = [];
-    for (let from = 0; from < calls.length; from += BATCH) void send(calls.slice(from, from + BATCH));
+    for (let from = 0; from < calls.length; from += BATCH) void send(calls.slice(from, from + BATCH), thorough);
   };
-  const send = async (some: readonly Waiting[]) => {
+  const send = async (some: readonly Waiting[], thorough: boolean) => {
     try {
       batches += 1;
       const reach = { site, hosts: { ssh: { retrySeconds: ssh.retrySeconds } } };
-      const answers = await runBatch(batches, { reach, calls: some.map(({ call }) => call) });
+      const answers = await runBatch(batches, { reach, thorough, calls: some.map(({ call }) => call) });
       // Failures first: what was not begun fails only because of them.
       some.forEach(({ reject }, index) => {
         const answer = answers[index]!;
@@ -101,12 +109,12 @@ function batchedAt({ site, hosts: { ssh } }: Reach): Act {
       for (const { reject } of some) reject(error);
     }
   };
-  return (options) =>
+  return (thorough) => (options) =>
     new Proxy({} as ReturnType<Act>, {
       get: (_, name: string) => (input: unknown) =>
         new Promise((resolve, reject) => {
           waiting.push({ call: { name, input, options }, resolve, reject });
-          if (waiting.length === 1) void Promise.resolve().then(flush);
+          if (waiting.length === 1) void Promise.resolve().then(() => flush(thorough));
         }),
     });
 }

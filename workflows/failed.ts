@@ -14,7 +14,8 @@ export function located(error: unknown, input: unknown): unknown {
 }
 
 /** Reads a failure as people need it: at which step, on which host, what, and what to do. */
-export function failedOf(error: unknown, step: string): Failed {
+export function failedOf(several: unknown, step: string): Failed {
+  const [error] = failuresIn(several);
   const cause = error instanceof ActivityFailure ? error.cause : error;
   const place = (typeof error === 'object' && error !== null && places.get(error)) || '';
   if (cause instanceof TimeoutFailure) {
@@ -57,8 +58,12 @@ const failed = (step: string, code: string, message: string, remedy: string, hos
   remedy,
 });
 
-/** What a failed undo or a failed part of a destroy leaves behind, with its host. */
-export function leftOf(error: unknown, step: string): string {
-  const { host, message } = failedOf(error, step);
-  return host && !message.includes(host) ? `${step}: ${host}: ${message}` : `${step}: ${message}`;
+/** What a failed undo or a failed part of a destroy leaves behind: a row for each host where it failed. */
+export function leftOf(error: unknown, step: string): readonly string[] {
+  return failuresIn(error).map((one) => {
+    const { host, message } = failedOf(one, step);
+    return host && !message.includes(host) ? `${step}: ${host}: ${message}` : `${step}: ${message}`;
+  });
 }
+
+const failuresIn = (error: unknown): readonly unknown[] => (error instanceof AggregateError ? error.errors : [error]);

@@ -99,6 +99,8 @@ export async function conduct(
   /** Whether another operation waits; it counts only in steps that can end for it. */
   let yielding = false;
   let yields = false;
+  /** Undoing, or only going forward: a failure on one host keeps no other from its turn. */
+  let thorough = false;
   let cut: CancellationScope | undefined;
   setHandler(
     yieldOperation,
@@ -145,7 +147,7 @@ export async function conduct(
     if (state === 'failed' && !progress.failed && !isCancellation(error)) update({ failed: failedOf(error, name) });
     if (state === 'stuck')
       update({
-        leftBehind: [...progress.leftBehind, leftOf(error, name)],
+        leftBehind: [...progress.leftBehind, ...leftOf(error, name)],
         failed: progress.failed ?? failedOf(error, name),
       });
   };
@@ -176,6 +178,7 @@ export async function conduct(
       }));
       const shield = (unwind: () => Promise<void>) =>
         CancellationScope.nonCancellable(async () => {
+          thorough = true;
           await unwind();
           current = ''; // Looking is no step: the stage stays at what failed.
           await afterwards();
@@ -185,6 +188,7 @@ export async function conduct(
     async forward(steps, { stoppable }) {
       add(steps.map(({ name }) => name));
       const proceed = () => !(stoppable && (root.consideredCancelled || yielding));
+      thorough = true;
       await CancellationScope.nonCancellable(async () => {
         await runForward(steps, { onStep, proceed });
       });
@@ -197,12 +201,13 @@ export async function conduct(
       const step = current;
       change(step, { done: 0, of: items.length });
       let done = 0;
-      await eachOf(items, async (item, act) => {
+      const counted = async (item: (typeof items)[number], act: Act) => {
         if (yields) needTurn();
         await task(item, act);
         done += 1;
         change(step, { done });
-      });
+      };
+      await eachOf(items, counted, { thorough });
     },
     findings: (found) => {
       const worth = found.filter(({ verdict }) => verdict !== 'pass');

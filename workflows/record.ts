@@ -200,7 +200,8 @@ export function withinBudget(state: ClusterRecord, budget = RECORD_BUDGET): Clus
 }
 
 /** A deployment without its evidence and figures. */
-function brief({ failed, difference: _, kept: __, measured: ___, ...entry }: DeploymentRecord): DeploymentRecord {
+function brief(told: DeploymentRecord): DeploymentRecord {
+  const { failed, difference: _, kept: __, measured: ___, ...entry } = told;
   return { ...entry, ...(failed ? { failed: { ...failed, evidence: '' } } : {}) };
 }
 

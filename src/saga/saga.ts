@@ -73,15 +73,24 @@ export async function runForward(
   return failures;
 }
 
-/** Runs `task` for every item, at most `limit` at a time; waits for all before it throws the first failure. */
-export async function each<T>(items: readonly T[], limit: number, task: (item: T) => Promise<void>): Promise<void> {
+/**
+ * Runs `task` for every item, at most `limit` at a time; waits for all that began before it throws. After a failure it
+ * begins no more and throws the first one; where it is `thorough` it goes on, and throws all as an AggregateError.
+ */
+export async function each<T>(
+  items: readonly T[],
+  limit: number,
+  task: (item: T) => Promise<void>,
+  { thorough = false }: { readonly thorough?: boolean } = {},
+): Promise<void> {
   const queue = [...items];
   const failures: unknown[] = [];
   const lane = async () => {
-    for (let item = queue.shift(); item !== undefined && failures.length === 0; item = queue.shift()) {
+    for (let item = queue.shift(); item !== undefined && (thorough || failures.length === 0); item = queue.shift()) {
       await task(item).catch((error: unknown) => failures.push(error));
     }
   };
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  if (failures.length > 1 && thorough) throw new AggregateError(failures, 'several failed');
   if (failures.length > 0) throw failures[0];
 }

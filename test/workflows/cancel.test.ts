@@ -3,11 +3,13 @@ import pLimit from 'p-limit';
 import { clusterWorkflowId, type Admitted } from '../../workflows/messages.ts';
 import { differing, isTidying, told, undosIn, watched, type Undo } from '../support/memory-cases.ts';
 import { Clusters, courseOf, SCENARIOS, type Cluster, type Course } from '../support/memory-scenarios.ts';
+import { some } from '../support/choice.ts';
 import type { ActivityCall, MemorySite, Trouble } from '../support/memory-site.ts';
 import { startOperations, type FanOut } from '../support/memory-temporal.ts';
 
 // A cancel while each activity of each step is under way, and while each undo is. As in unwind.test.ts the cases are
-// made of what the operations do when nothing goes wrong, and run side by side before the first test is told.
+// made of what the operations do when nothing goes wrong, and run side by side before the first test is told. Each
+// is met by one of the ways to cancel in turn, by all of them in `npm run test:exhaustive`.
 
 const AT_ONCE = 24;
 
@@ -43,8 +45,8 @@ interface Case {
 /** Every activity of every step is met by every way to cancel. What cannot be cut goes on to its end. */
 function casesOf(course: Course): readonly Case[] {
   const { scenario } = course;
-  return course.fanOuts.flatMap((fanOut) =>
-    Object.keys(CANCELS).map((by): Case => {
+  return course.fanOuts.flatMap((fanOut, turn) =>
+    some(Object.keys(CANCELS), 3, turn).map((by): Case => {
       const whole = scenario.operation === 'destroy' || isTidying(course, fanOut);
       const hangs = course.driving.has(fanOut.ids[0]!) ? 'hangs' : 'hangs-itself';
       const meets = (call: ActivityCall) => fanOut.ids.includes(call.id);
@@ -83,7 +85,7 @@ const failing = ({ ids }: FanOut): Trouble => ({ at: ({ id }) => ids.includes(id
 /** A cancel while an undo is under way changes nothing: the unwind goes on to its end. */
 function undoCasesOf(course: Course, undo: Undo, last: FanOut): readonly Case[] {
   const meets = (call: ActivityCall) => call.id === last.ids.at(-1)! + undo.number;
-  return Object.keys(CANCELS).map((by) => ({
+  return some(Object.keys(CANCELS), 3, undo.number).map((by) => ({
     course,
     by,
     title: `${by} while ${undo.activity} undoes (${undo.number})`,

@@ -6,12 +6,12 @@ import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterRecord } from '../../workflows/messages.ts';
 import { RECORD_BUDGET } from '../../workflows/record.ts';
+import { EVERY_CASE } from '../support/choice.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
 
-/** 200 here; `npm run chaos` asks for 2,000. */
-const OPERATIONS = Number(process.env['TANDEM_LONG_LIFE'] ?? 200);
+const OPERATIONS = EVERY_CASE ? 2_000 : 200;
 const SPEC_BYTES = 27 * 1024;
 /** A history that is not continued in time ends a workflow at 51,200 events; an operation takes about 25. */
 const EVENTS_MAX = 200;

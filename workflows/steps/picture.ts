@@ -53,14 +53,27 @@ export async function nothingLeft(
   await operation.each(refs, async (ref, act) => {
     const docker = runtimesOn(spec, ref.name, serving).includes('docker');
     const scope = { cluster, installation, docker, ports: [], modelPath, images: imagesOf(spec) };
-    const after = await settled(
-      () => pictureOf(act, ref, scope),
-      (picture) => differences(undefined, picture).length === 0,
-    );
+    const look = () => pictureOf(act, ref, scope);
+    const first = await look();
+    // Of a start or a removal that was cut off: no unit is there to be found by.
+    const deployments = foldersIn(first, cluster);
+    if (deployments.length > 0)
+      await act({ summary: `delete folders on ${ref.name}` }).removeFolders({ ref, cluster, deployments });
+    const isClean = (picture: HostPicture) => differences(undefined, picture).length === 0;
+    const after = isClean(first) ? first : await settled(look, isClean);
     found.push(...differences(undefined, after));
     kept.push(...keptRows(after));
   });
   operation.compared(inOrder(found), kept.toSorted());
+}
+
+/** Numbers of the deployments whose folders are there. */
+function foldersIn({ things }: HostPicture, cluster: string): readonly number[] {
+  const numbers = (things.file ?? []).flatMap((path) => {
+    const number = path.split(`/deployments/${cluster}-`)[1]?.split('/')[0] ?? '';
+    return /^\d+$/.test(number) ? [Number(number)] : [];
+  });
+  return [...new Set(numbers)].toSorted((a, b) => a - b);
 }
 
 const differencesOf = (before: Pictures, after: HostPicture): Difference[] =>

@@ -99,8 +99,10 @@ export function retire(
   const { spec } = input;
   const at = { router: plan.router, ...routerRef(plan, ref) };
   if (removals.length === 0) return [];
+  // One that ended long ago may have had the place and URL of an engine that serves now.
+  const serves = new Set(enginesOf(plan).flatMap(({ action, url }) => (action === 'keep' ? [url] : [])));
   const routed = removals.flatMap((removal) => {
-    const entry = listed.find(({ url }) => url === removal.url);
+    const entry = listed.find(({ url }) => url === removal.url && !serves.has(url));
     return entry ? [{ removal, entry, host: ref(removal.parts[0]!.host) }] : [];
   });
   const key = spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {};
