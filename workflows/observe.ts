@@ -1,3 +1,4 @@
+import { isCancellation } from '@temporalio/workflow';
 import type { HostInventory, HostRef, Inventory, ModelPlan } from '../src/plan/types.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 import type { Each } from './batch.ts';
@@ -40,6 +41,7 @@ export async function observeReachable(
     try {
       hosts.push(await observeOne(act, observed, { ...sight, gpus: 0 })); // A dead driver is no reason to leave an engine behind.
     } catch (error) {
+      if (isCancellation(error)) throw error;
       lost(sight.ref.name, error);
     }
   });

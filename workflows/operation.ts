@@ -189,10 +189,7 @@ export async function conduct(
       add(steps.map(({ name }) => name));
       const proceed = () => !(stoppable && (root.consideredCancelled || yielding));
       thorough = true;
-      await CancellationScope.nonCancellable(async () => {
-        await runForward(steps, { onStep, proceed });
-      });
-      if (proceed()) return;
+      if (await CancellationScope.nonCancellable(() => runForward(steps, { onStep, proceed }))) return;
       if (root.consideredCancelled) throw new CancelledFailure('cancelled between two steps');
       needTurn();
     },

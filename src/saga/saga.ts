@@ -51,26 +51,24 @@ async function unwind(newestFirst: readonly Step[], onStep: SagaHooks['onStep'])
 }
 
 /**
- * Runs every step although some fail (an operation that only goes forward); returns the failures by step name.
- * `proceed` is asked before each step and ends the walk when it says no.
+ * Runs every step although some fail (an operation that only goes forward); failures are told to `onStep`. `proceed` is
+ * asked before each step and ends the walk when it says no; returns whether all steps were run.
  */
 export async function runForward(
   steps: readonly Step[],
   { onStep, proceed }: Pick<SagaHooks, 'onStep'> & { readonly proceed: () => boolean },
-): Promise<ReadonlyMap<string, unknown>> {
-  const failures = new Map<string, unknown>();
+): Promise<boolean> {
   for (const { name, run } of steps) {
-    if (!proceed()) break;
+    if (!proceed()) return false;
     onStep(name, 'running');
     try {
       await run();
       onStep(name, 'done');
     } catch (error) {
-      failures.set(name, error);
       onStep(name, 'stuck', error);
     }
   }
-  return failures;
+  return true;
 }
 
 /**

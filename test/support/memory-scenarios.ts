@@ -171,11 +171,12 @@ export class Clusters {
     this.#idle.set(scenario, idle);
     const cluster = idle.pop() ?? (await stageOf(this.#operations, scenario));
     const { site, name } = cluster;
-    const before = JSON.stringify(numberless(site.picture(), name));
+    const state = () => JSON.stringify([numberless(site.picture(), name), digestsOf(site)]);
+    const before = state();
     const cached = [...site.hosts.values()].map((at) => ({ at, images: [...at.images], weights: [...at.weights] }));
     const value = await body(cluster);
     site.heal();
-    if (JSON.stringify(numberless(site.picture(), name)) !== before) return value;
+    if (state() !== before) return value;
     for (const { at, images, weights } of cached) {
       refill(at.images, images);
       refill(at.weights, weights);
@@ -184,6 +185,10 @@ export class Clusters {
     return value;
   }
 }
+
+/** What its units are, whoever made them. */
+const digestsOf = (site: MemorySite) =>
+  [...site.hosts.values()].flatMap((at) => [...at.units.values()].map(({ labels }) => labels['tandem.engine']));
 
 function refill<K, V>(map: Map<K, V>, entries: readonly (readonly [K, V])[]): void {
   map.clear();
