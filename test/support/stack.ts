@@ -93,6 +93,8 @@ const NAMESPACE = 'default';
 const START_MS = 60_000;
 const OPERATION_MS = 120_000;
 const SETTLE_MS = 15_000;
+/** From here on ports are given by the system: the channels between engines have others at each start. */
+const EPHEMERAL = 32_768;
 const MARK = '.tandem-complete.json';
 /** Folders that a host keeps for the next deployment, of any team; what is in them is in the picture. */
 const STANDING = ['.tandem/', '.tandem/jobs/', 'leases/'];
@@ -358,7 +360,9 @@ function pictures(simulation: Simulation) {
           containers: [...host.docker.containers.values()]
             .map(({ name, state }) => `${name} ${state.status}`)
             .toSorted(),
-          listening: (await listeningOn(new Set([host.scenario.address]))).map(({ port }) => port),
+          listening: (await listeningOn(new Set([host.scenario.address])))
+            .map(({ port }) => port)
+            .filter((port) => port < EPHEMERAL),
           processes: (await Promise.all((await host.processes()).map(commandLine)))
             .filter((line) => line !== '')
             .toSorted(),
