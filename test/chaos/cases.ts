@@ -50,7 +50,16 @@ export const STAGES: Readonly<Record<OperationName, readonly string[]>> = {
   change: FIRST.filter((name) => name !== 'start-router').flatMap((name) =>
     name === 'confirm' ? ['retire-unwire', 'retire-stop', name] : [name],
   ),
-  destroy: ['reach-worker', 'observe', 'unwire-engines', 'stop-router', 'stop-engines', 'release-gpus', 'confirm'],
+  destroy: [
+    'reach-worker',
+    'observe',
+    'unwire-engines',
+    'stop-router',
+    'stop-engines',
+    'drop-partial-weights',
+    'release-gpus',
+    'confirm',
+  ],
   unwind: ['wire-router', 'start-router', 'start-decode', 'start-prefill', 'stage-weights', 'lease-gpus'],
 };
 
