@@ -14,6 +14,12 @@ export function addDestroy(program: Command): void {
       .option(
         '--spec <file>',
         'the spec to find the hosts by, where the record of the cluster is lost: then all goes that they show of the one installation there',
+      )
+      .option(
+        '--abandon-host <name>',
+        'a host that is gone for ever: what it holds is named and given up; may be given again',
+        (name: string, before: readonly string[]) => [...before, name],
+        [] as readonly string[],
       ),
   ).action((name: string, options: OperationOptions & { spec?: string }) =>
     reporting(options.json, async () => {

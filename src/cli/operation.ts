@@ -26,12 +26,6 @@ export const operationOptions = (command: Command): Command =>
     command
       .option('--detach', 'return as soon as the operation is admitted')
       .option('--take-over', 'where an operation runs, let it yield and go on from what is there')
-      .option(
-        '--abandon-host <name>',
-        'a host that is gone for ever: what it holds is named and given up; may be given again',
-        (name: string, before: readonly string[]) => [...before, name],
-        [] as readonly string[],
-      )
       .option('--reason <text>', 'why; kept in the history')
       .option('--actor <name>', 'who asks; default TANDEM_ACTOR, else user@machine (self-asserted)'),
   );
