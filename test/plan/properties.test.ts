@@ -66,7 +66,8 @@ const planOf = (spec: ClusterSpec, inventory: Inventory, deployment = 1): Plan |
 const engines = ({ prefill, decode }: Plan): readonly EnginePlan[] => [...prefill, ...decode];
 
 /** What an engine is and where, without who made it and what happens to it. */
-const rows = (plan: Plan) => engines(plan).map(({ action: _action, replaces: _replaces, ...row }) => row);
+const rows = (plan: Plan) =>
+  engines(plan).map(({ action: _action, proven: _proven, replaces: _replaces, ...row }) => row);
 
 const repeated = (items: readonly string[]): string[] => items.filter((item, at) => items.indexOf(item) !== at);
 
