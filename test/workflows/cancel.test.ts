@@ -8,8 +8,8 @@ import type { ActivityCall, MemorySite, Trouble } from '../support/memory-site.t
 import { startOperations, type FanOut } from '../support/memory-temporal.ts';
 
 // A cancel while each activity of each step is under way, and while each undo is. As in unwind.test.ts the cases are
-// made of what the operations do when nothing goes wrong, and run side by side before the first test is told. Each
-// is met by one of the ways to cancel in turn, by all of them in `npm run test:exhaustive`.
+// made of what the operations do when nothing goes wrong, and run side by side before the first test is told. A choice
+// of them is met by one of the ways to cancel in turn, all by each in `npm run test:exhaustive`.
 
 const AT_ONCE = 12;
 /** Far longer than a case takes. */
@@ -47,7 +47,7 @@ interface Case {
 /** Every activity of every step is met by every way to cancel. What cannot be cut goes on to its end. */
 function casesOf(course: Course): readonly Case[] {
   const { scenario } = course;
-  return some(course.fanOuts, 2).flatMap((fanOut, turn) =>
+  return some(course.fanOuts, 4).flatMap((fanOut, turn) =>
     some(Object.keys(CANCELS), 3, turn).map((by): Case => {
       const whole = scenario.operation === 'destroy' || isTidying(course, fanOut);
       const hangs = course.driving.has(fanOut.ids[0]!) ? 'hangs' : 'hangs-itself';
@@ -192,7 +192,7 @@ const undoings = await Promise.all(courses.filter(({ scenario }) => scenario.ope
 
 const cases = [
   ...courses.flatMap(casesOf),
-  ...undoings.flatMap(({ course, undos, last }) => undos.flatMap((undo) => undoCasesOf(course, undo, last))),
+  ...undoings.flatMap(({ course, undos, last }) => some(undos, 4).flatMap((undo) => undoCasesOf(course, undo, last))),
 ];
 const results = await Promise.all(cases.map((one) => limit(() => resultOf(one))));
 

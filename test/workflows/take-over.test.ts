@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from '@jest/globals';
 import type { Thing } from '../../src/facts/host-picture.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import type { Admitted, Operation } from '../../workflows/messages.ts';
-import { EVERY_CASE } from '../support/choice.ts';
+import { EVERY_CASE, some } from '../support/choice.ts';
 import { courseOf, enginesOf, SCENARIOS, stageOf, type Course } from '../support/memory-scenarios.ts';
 import type { MemorySite } from '../support/memory-site.ts';
 import { startOperations, type FanOut } from '../support/memory-temporal.ts';
@@ -47,11 +47,11 @@ interface Case {
   readonly hears: boolean;
 }
 
-/** Each activity is taken over by one of the three in turn, by all of them in `npm run test:exhaustive`. */
+/** Each other activity is taken over by one of the three in turn, each by all of them in `npm run test:exhaustive`. */
 const SUCCESSORS = ['the same spec', 'another spec', 'a destroy'] as const;
 
 const cases = courses.flatMap((course) =>
-  course.fanOuts.flatMap((fanOut, at) => {
+  some(course.fanOuts, 2).flatMap((fanOut, at) => {
     const heard = course.driving.has(fanOut.ids[0]!) && CUT.has(fanOut.step);
     const both = SUCCESSORS.flatMap((by, turn): (Case & { readonly due: boolean })[] => [
       { course, fanOut, by, hears: false, due: turn === at % 3 },
