@@ -47,7 +47,7 @@ interface Case {
 /** Every activity of every step is met by every way to cancel. What cannot be cut goes on to its end. */
 function casesOf(course: Course): readonly Case[] {
   const { scenario } = course;
-  return some(course.fanOuts, 4).flatMap((fanOut, turn) =>
+  return some(course.fanOuts, 8).flatMap((fanOut, turn) =>
     some(Object.keys(CANCELS), 3, turn).map((by): Case => {
       const whole = scenario.operation === 'destroy' || isTidying(course, fanOut);
       const hangs = course.driving.has(fanOut.ids[0]!) ? 'hangs' : 'hangs-itself';
@@ -192,7 +192,7 @@ const undoings = await Promise.all(courses.filter(({ scenario }) => scenario.ope
 
 const cases = [
   ...courses.flatMap(casesOf),
-  ...undoings.flatMap(({ course, undos, last }) => some(undos, 4).flatMap((undo) => undoCasesOf(course, undo, last))),
+  ...undoings.flatMap(({ course, undos, last }) => some(undos, 8).flatMap((undo) => undoCasesOf(course, undo, last))),
 ];
 const results = await Promise.all(cases.map((one) => limit(() => resultOf(one))));
 
