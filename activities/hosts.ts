@@ -11,6 +11,7 @@ import { MARK } from '../src/drivers/weights/files.ts';
 import { DeployError } from '../src/errors.ts';
 import { hostQuestions, readHostFacts, type QuestionOptions } from '../src/facts/host-facts.ts';
 import { gpusOf, nicsOf, providerLibrariesOf } from '../src/facts/inventory.ts';
+import { byText } from '../src/plan/order.ts';
 import type { FoundUnit, HostInventory, HostRef, ModelPlan, Role } from '../src/plan/types.ts';
 import { signal } from './context.ts';
 
@@ -118,7 +119,7 @@ async function leasesOf(host: Host): Promise<HostInventory['leases']> {
   const leases = await host.leases.list();
   return leases
     .map(({ pci, cluster, installation, deployment }) => ({ pci, cluster, installation, deployment }))
-    .toSorted((a, b) => (a.pci < b.pci ? -1 : 1));
+    .toSorted((a, b) => byText(a.pci, b.pci));
 }
 
 async function foundUnits(
@@ -131,7 +132,7 @@ async function foundUnits(
       (await host.runtime(kind).find({ [LABELS.cluster]: cluster })).map((unit) => foundUnit(unit, kind)),
     ),
   );
-  return units.flat().toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return units.flat().toSorted((a, b) => byText(a.name, b.name));
 }
 
 function foundUnit({ name, labels, running }: UnitState, runtime: Runtime['kind']): FoundUnit {

@@ -1,10 +1,11 @@
 import { breakHostLeases, type BreakNote, type HeldLease } from '../src/drivers/leases.ts';
 import { LABELS, type Drivers, type Host } from '../src/drivers/types.ts';
 import { DeployError } from '../src/errors.ts';
-import { hostQuestions, readHostFacts } from '../src/facts/host-facts.ts';
 import { gpusOf } from '../src/facts/inventory.ts';
+import { byText } from '../src/plan/order.ts';
 import type { HostRef } from '../src/plan/types.ts';
 import { signal } from './context.ts';
+import { askHost } from './rocm.ts';
 
 /** A lease as `lease list` shows it. */
 export interface LeaseRow extends HeldLease {
@@ -23,13 +24,10 @@ export function createLeaseActivities(drivers: Drivers) {
       const host = drivers.host(ref, signal());
       const leases = await host.leases.list();
       if (leases.length === 0) return [];
-      const questions = hostQuestions({});
-      const outputs = await host.runAll(questions);
-      const facts = readHostFacts(Object.fromEntries(questions.map(({ name }, index) => [name, outputs[index]!])));
-      const indices = new Map(gpusOf(facts).map(({ pci, index }) => [pci, index]));
+      const indices = new Map(gpusOf(await askHost(host, {})).map(({ pci, index }) => [pci, index]));
       return leases
         .map((lease) => ({ host: ref.name, gpu: indices.get(lease.pci) ?? null, ...lease }))
-        .toSorted((a, b) => (a.pci < b.pci ? -1 : 1));
+        .toSorted((a, b) => byText(a.pci, b.pci));
     },
 
     /**

@@ -1,5 +1,6 @@
-import { ApplicationFailure } from '@temporalio/workflow';
-import type { AdoptRequest, ClusterRecord, OperationRequest } from './messages.ts';
+import type { ApplicationFailure } from '@temporalio/workflow';
+import { refusal } from './failed.ts';
+import type { AdoptRequest, ClusterRecord, OperationRequest, RunningOperation } from './messages.ts';
 import { targetOf } from './record.ts';
 
 /** What a cluster's entity refuses, and why. Each throws what the one who asked is told; nothing gets into the history. */
@@ -46,7 +47,7 @@ export function admitForget(state: ClusterRecord): void {
 }
 
 function operationRunning({ cluster, running, waiting }: ClusterRecord): ApplicationFailure {
-  const of = ({ operation, deployment, by, since }: NonNullable<ClusterRecord['running']>, verb: string) =>
+  const of = ({ operation, deployment, by, since }: RunningOperation, verb: string) =>
     `${operation} (deployment ${deployment}) of ${cluster} ${verb} since ${since}, by ${by}`;
   return waiting
     ? refusal(
@@ -70,6 +71,3 @@ function refuseLate({ notAfter }: { readonly notAfter: string }): void {
     'Ask again.',
   );
 }
-
-const refusal = (code: string, message: string, remedy: string) =>
-  ApplicationFailure.create({ type: code, message, nonRetryable: true, details: [{ remedy }] });

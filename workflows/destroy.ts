@@ -1,4 +1,4 @@
-import { hostRef } from '../src/plan/host-ref.ts';
+import { hostRef, knownRefs } from '../src/plan/host-ref.ts';
 import { modelPlan, usedInPlace } from '../src/plan/model.ts';
 import type { HostRef, RemovalPlan } from '../src/plan/types.ts';
 import type { Step } from '../src/saga/saga.ts';
@@ -70,11 +70,8 @@ interface Destruction {
 }
 
 /** Every host that the spec or the record knows and that is not given up. */
-function hostsOf({ spec, serving, abandon }: OperationInput): readonly HostRef[] {
-  const refs = new Map((serving?.hosts ?? []).map((ref) => [ref.name, ref]));
-  for (const host of spec.hosts.list) refs.set(host.name, hostRef(spec, host));
-  return [...refs.values()].filter(({ name }) => !abandon.includes(name));
-}
+const hostsOf = ({ spec, serving, abandon }: OperationInput): readonly HostRef[] =>
+  [...knownRefs(spec, serving?.hosts ?? []).values()].filter(({ name }) => !abandon.includes(name));
 
 /** What the record knows to be on hosts that are given up. */
 const abandonedOf = ({ abandon, serving }: OperationInput): string[] =>

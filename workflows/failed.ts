@@ -58,6 +58,10 @@ const failed = (step: string, code: string, message: string, remedy: string, hos
   remedy,
 });
 
+/** What a workflow refuses, with what the one who asked does next. */
+export const refusal = (code: string, message: string, remedy: string): ApplicationFailure =>
+  ApplicationFailure.create({ type: code, message, nonRetryable: true, details: [{ remedy }] });
+
 /** What a failed undo or a failed part of a destroy leaves behind: a row for each host where it failed. */
 export function leftOf(error: unknown, step: string): readonly string[] {
   return failuresIn(error).map((one) => {

@@ -3,6 +3,7 @@ import { demandsOf } from '../src/checks/demand.ts';
 import type { FoundCluster } from '../src/plan/adopt.ts';
 import { hostRef } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
+import { byText } from '../src/plan/order.ts';
 import type { Plan } from '../src/plan/types.ts';
 import type { ClusterSpec, HostSpec } from '../src/spec/schema.ts';
 import { secretRefs } from '../src/spec/secret-refs.ts';
@@ -74,7 +75,7 @@ export async function check(question: PlanQuestion): Promise<readonly Finding[]>
       ...(await act({ summary: `check ${demand.host}` }).checkHost({ ref: refs.get(demand.host)!, demand })),
     );
   });
-  findings.sort((a, b) => (a.host < b.host ? -1 : a.host > b.host ? 1 : 0)); // Activities end in any order.
+  findings.sort((a, b) => byText(a.host, b.host)); // Activities end in any order.
   for (const round of planned.rounds) {
     const hosts = new Set(round.tests.flatMap(({ source, target }) => [source.host, target.host]));
     findings.push(
@@ -184,7 +185,7 @@ export async function logs({
         await act({ summary: `logs of ${ref.name}` }).unitLogs({ ref, units: here, tailLines, secrets }),
       );
   });
-  return Object.fromEntries(Object.entries(found).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return Object.fromEntries(Object.entries(found).sort(([a], [b]) => byText(a, b)));
 }
 
 /** A person waits for the answer: an unreachable host is said soon. */

@@ -1,10 +1,9 @@
-import { ApplicationFailure } from '@temporalio/workflow';
 import type { LeaseRow } from '../activities/leases.ts';
 import type { HeldLease } from '../src/drivers/leases.ts';
 import { hostRef } from '../src/plan/host-ref.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 import { eachAt } from './batch.ts';
-import { failedOf } from './failed.ts';
+import { failedOf, refusal } from './failed.ts';
 import { impatient } from './inspect.ts';
 import type { Failed } from './messages.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
@@ -58,11 +57,11 @@ export async function breakLeases(request: BreakRequest): Promise<readonly HeldL
   const { spec, actor, reason, force, notAfter } = request;
   const time = new Date().toISOString();
   if (time > notAfter)
-    throw refused('OPERATION_LATE', `the request was valid until ${notAfter}; no lease was broken`, 'Ask again.');
-  if (reason.trim() === '') throw refused('USAGE', 'a lease is not broken without a reason', 'Give --reason.');
+    throw refusal('OPERATION_LATE', `the request was valid until ${notAfter}; no lease was broken`, 'Ask again.');
+  if (reason.trim() === '') throw refusal('USAGE', 'a lease is not broken without a reason', 'Give --reason.');
   await presenceAt(spec.site).present();
   const host = spec.hosts.list.find(({ name }) => name === request.host);
-  if (!host) throw refused('USAGE', `the spec has no host ${request.host}`, 'Name a host of hosts.list.');
+  if (!host) throw refusal('USAGE', `the spec has no host ${request.host}`, 'Name a host of hosts.list.');
   const summary = `break ${request.leases.length} leases on ${host.name}`;
   return await activitiesAt(spec)({ summary }).breakLeasesOn({
     ref: hostRef(spec, host),
@@ -71,6 +70,3 @@ export async function breakLeases(request: BreakRequest): Promise<readonly HeldL
     force,
   });
 }
-
-const refused = (type: string, message: string, remedy: string) =>
-  ApplicationFailure.create({ type, message, nonRetryable: true, details: [{ remedy }] });

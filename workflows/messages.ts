@@ -1,11 +1,12 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { Finding } from '../src/checks/check.ts';
 import type { Difference } from '../src/facts/host-picture.ts';
-import type { HostRef } from '../src/plan/types.ts';
+import type { Serving } from '../src/plan/types.ts';
 import type { StepState } from '../src/saga/saga.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 
 /** Names and types that workflows and their clients share. */
+export type { Serving };
 
 export const WORKFLOW_QUEUE = 'tandem';
 export const activityQueue = (site: string): string => `tandem-${site}`;
@@ -138,36 +139,6 @@ export interface Percentiles {
   readonly p50: number;
   readonly p90: number;
   readonly p99: number;
-}
-
-/** What serves, as the last operation left it. */
-export interface Serving {
-  readonly deployment: number;
-  readonly site: string;
-  readonly model: string;
-  readonly kvGeneration: string;
-  readonly specDigest: string;
-  readonly engines: readonly ServingEngine[];
-  readonly router: ServingRouter;
-  /** How to reach every host that holds a part of it. */
-  readonly hosts: readonly HostRef[];
-}
-
-export interface ServingEngine {
-  readonly name: string;
-  readonly role: 'prefill' | 'decode';
-  readonly hosts: readonly string[];
-  readonly url: string;
-  readonly digest: string;
-  readonly runtime: 'docker' | 'process';
-}
-
-export interface ServingRouter {
-  readonly url: string;
-  /** Absent for an external router. */
-  readonly name?: string;
-  readonly host?: string;
-  readonly runtime?: 'docker' | 'process';
 }
 
 export interface RunningOperation {

@@ -1,4 +1,5 @@
 import { isCancellation } from '@temporalio/workflow';
+import { byText } from '../src/plan/order.ts';
 import type { HostInventory, HostRef, Inventory, ModelPlan } from '../src/plan/types.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 import type { Each } from './batch.ts';
@@ -49,7 +50,7 @@ export async function observeReachable(
 }
 
 /** Activities end in any order; the inventory must not tell which. */
-const inOrder = (hosts: HostInventory[]): Inventory => ({ hosts: hosts.sort((a, b) => (a.host < b.host ? -1 : 1)) });
+const inOrder = (hosts: HostInventory[]): Inventory => ({ hosts: hosts.sort((a, b) => byText(a.host, b.host)) });
 
 function sightsOf({ spec, refs, serving, abandon = [] }: Observed): readonly Sight[] {
   const gpus = new Map(spec.hosts.list.map((host) => [host.name, host.gpus.count]));

@@ -9,7 +9,7 @@ import { isNoop } from './noop.ts';
 import { byText } from './order.ts';
 import { planCluster } from './plan.ts';
 import { externalRouter, routerRow } from './router-row.ts';
-import type { HostRef, Inventory, Role } from './types.ts';
+import type { Inventory, Role, Serving } from './types.ts';
 
 /** What the hosts show of a cluster whose record was lost: all that a new record can know. */
 export interface FoundCluster {
@@ -17,38 +17,15 @@ export interface FoundCluster {
   readonly installation: string;
   /** The highest deployment number on any unit or lease. */
   readonly lastDeployment: number;
-  /** Null where no engine runs: only leases or ended units are left. */
-  readonly serving: FoundServing | null;
+  /**
+   * Null where no engine runs: only leases or ended units are left. Its `specDigest` is empty where the given spec is not
+   * the one that runs, since labels do not say which one is.
+   */
+  readonly serving: Serving | null;
   /** In what the given spec differs from what runs, a line each; empty when it is the spec that runs. */
   readonly differs: readonly string[];
   /** Units with the cluster's label that another installation made: left alone, "host: unit, …". */
   readonly strangers: readonly string[];
-}
-
-/** What serves, read from labels; the shape of a record's. */
-export interface FoundServing {
-  readonly deployment: number;
-  readonly site: string;
-  readonly model: string;
-  readonly kvGeneration: string;
-  /** Empty where the given spec is not the one that runs: labels do not say which one is. */
-  readonly specDigest: string;
-  readonly engines: readonly {
-    readonly name: string;
-    readonly role: Role;
-    /** By rank. */
-    readonly hosts: readonly string[];
-    readonly url: string;
-    readonly digest: string;
-    readonly runtime: 'docker' | 'process';
-  }[];
-  readonly router: {
-    readonly url: string;
-    readonly name?: string;
-    readonly host?: string;
-    readonly runtime?: 'docker' | 'process';
-  };
-  readonly hosts: readonly HostRef[];
 }
 
 /**
@@ -99,7 +76,7 @@ function servingOf(
   spec: ClusterSpec,
   groups: readonly FoundGroup[],
   lastDeployment: number,
-): Omit<FoundServing, 'specDigest'> | null {
+): Omit<Serving, 'specDigest'> | null {
   const model = modelPlan(spec);
   const newestFirst = groups.toSorted((a, b) => b.deployment - a.deployment || byText(a.name, b.name));
   const engines = newestFirst.filter(({ kind, running }) => kind === 'engine' && running);
@@ -146,7 +123,7 @@ function differences(
   inventory: Inventory,
   installation: string,
   lastDeployment: number,
-  serving: Omit<FoundServing, 'specDigest'> | null,
+  serving: Omit<Serving, 'specDigest'> | null,
 ): readonly string[] {
   try {
     const plan = planCluster({

@@ -1,6 +1,6 @@
 import type { ClusterSpec } from '../spec/schema.ts';
 import { foundGroups, isOwn, onlyInstallation, strangers } from './found.ts';
-import { hostRef } from './host-ref.ts';
+import { knownRefs } from './host-ref.ts';
 import { byText } from './order.ts';
 import { removal } from './removals.ts';
 import { releasePlans } from './supplies.ts';
@@ -53,8 +53,7 @@ export function planDestroy({
     .toSorted((a, b) => ORDER[a.role] - ORDER[b.role] || b.index - a.index || byText(a.name, b.name))
     .map((unit) => removal(unit, true, `${cluster} is destroyed`));
   const leases = releasePlans({ name: cluster }, inventory, installation, []);
-  const refs = new Map(knownHosts.map((ref) => [ref.name, ref]));
-  for (const host of spec.hosts.list) refs.set(host.name, hostRef(spec, host));
+  const refs = knownRefs(spec, knownHosts);
   const names = [
     ...new Set([...removals.flatMap(({ parts }) => parts.map(({ host }) => host)), ...leases.map(({ host }) => host)]),
   ];

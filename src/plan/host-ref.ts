@@ -24,5 +24,12 @@ export function hostRef(spec: ClusterSpec, host: HostSpec): HostRef {
   };
 }
 
+/** How to reach every host that the spec names, and of those that it does not what is known from before, by name. */
+export function knownRefs(spec: ClusterSpec, before: readonly HostRef[]): ReadonlyMap<string, HostRef> {
+  const refs = new Map(before.map((ref) => [ref.name, ref]));
+  for (const host of spec.hosts.list) refs.set(host.name, hostRef(spec, host));
+  return refs;
+}
+
 /** The address that engines of this host bind and register at. */
 export const fabricAddress = (host: HostSpec): string => host.fabricAddress ?? host.address;

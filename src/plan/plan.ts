@@ -6,7 +6,7 @@ import { engineDigest, kvGeneration, routerDigest } from './digest.ts';
 import { devicesUp, engineRows, type RowOf } from './engine-row.ts';
 import { type Fleet, fleetOf } from './fleet.ts';
 import { type FoundGroup, foundGroups, refuseStrangers } from './found.ts';
-import { hostRef } from './host-ref.ts';
+import { knownRefs } from './host-ref.ts';
 import { modelPlan, modelWarnings } from './model.ts';
 import { byText } from './order.ts';
 import { type Place, placeEngines, seatName } from './placement.ts';
@@ -178,8 +178,7 @@ function routerPlan({ spec, deployment }: PlanInput, groups: readonly FoundGroup
 
 /** Every host by name; of those that the spec no longer names, what the cluster's record knows. */
 function hostRefs({ spec, serving, inventory }: PlanInput, names: ReadonlySet<string>): readonly HostRef[] {
-  const refs = new Map((serving?.hosts ?? []).map((ref) => [ref.name, ref]));
-  for (const host of spec.hosts.list) refs.set(host.name, hostRef(spec, host));
+  const refs = knownRefs(spec, serving?.hosts ?? []);
   const lost = [...names].filter((name) => !refs.has(name)).toSorted(byText);
   if (lost.length > 0) {
     const units = inventory.hosts.flatMap(({ host, found }) =>

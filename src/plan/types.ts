@@ -95,6 +95,36 @@ export interface FoundUnit {
   readonly running: boolean;
 }
 
+/** What serves, as the last operation left it. */
+export interface Serving {
+  readonly deployment: number;
+  readonly site: string;
+  readonly model: string;
+  readonly kvGeneration: string;
+  readonly specDigest: string;
+  readonly engines: readonly ServingEngine[];
+  readonly router: ServingRouter;
+  /** How to reach every host that holds a part of it. */
+  readonly hosts: readonly HostRef[];
+}
+
+interface ServingEngine {
+  readonly name: string;
+  readonly role: 'prefill' | 'decode';
+  readonly hosts: readonly string[];
+  readonly url: string;
+  readonly digest: string;
+  readonly runtime: 'docker' | 'process';
+}
+
+interface ServingRouter {
+  readonly url: string;
+  /** Absent for an external router. */
+  readonly name?: string;
+  readonly host?: string;
+  readonly runtime?: 'docker' | 'process';
+}
+
 // ---- What it leaves.
 
 export interface PlanInput {

@@ -1,6 +1,7 @@
 import { sleep } from '@temporalio/workflow';
 import { differences, type Difference, type HostPicture, type PictureScope } from '../../src/facts/host-picture.ts';
 import { modelPlan } from '../../src/plan/model.ts';
+import { byText } from '../../src/plan/order.ts';
 import type { HostRef } from '../../src/plan/types.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import type { OperationInput } from '../messages.ts';
@@ -25,20 +26,16 @@ export async function pictures(context: DeployContext): Promise<Pictures> {
 /** Looks at the same hosts again once all is undone; what differs is left behind, what could not be seen too. */
 export async function compare(context: DeployContext, before: Pictures): Promise<void> {
   const { plan, operation } = context;
-  const found: Difference[] = [];
-  const kept: string[] = [];
-  await operation.each(plan.hosts, async (ref, act) => {
+  const differs = (picture: HostPicture) => differences(before.get(picture.host), picture).filter(isMissed);
+  await tell(operation, plan.hosts, differs, async (ref, act) => {
+    const look = () => pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
     try {
-      const look = async () => await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
-      const isClean = (picture: HostPicture) => differencesOf(before, picture).length === 0;
-      const after = await settled(look, isClean);
-      found.push(...differencesOf(before, after));
-      kept.push(...keptRows(after));
+      return await settled(look, differs);
     } catch (error) {
       operation.left(ref.name, error);
+      return undefined;
     }
   });
-  operation.compared(inOrder(found), kept.toSorted());
 }
 
 /** Looks at hosts once a cluster is destroyed: nothing of it may be there. */
@@ -47,10 +44,9 @@ export async function nothingLeft(
   operation: Operation,
   refs: readonly HostRef[],
 ): Promise<void> {
-  const found: Difference[] = [];
-  const kept: string[] = [];
   const { path: modelPath } = modelPlan(spec);
-  await operation.each(refs, async (ref, act) => {
+  const differs = (picture: HostPicture) => differences(undefined, picture);
+  await tell(operation, refs, differs, async (ref, act) => {
     const docker = runtimesOn(spec, ref.name, serving).includes('docker');
     const scope = { cluster, installation, docker, ports: [], modelPath, images: imagesOf(spec) };
     const look = () => pictureOf(act, ref, scope);
@@ -59,12 +55,26 @@ export async function nothingLeft(
     const deployments = foldersIn(first, cluster);
     if (deployments.length > 0)
       await act({ summary: `delete folders on ${ref.name}` }).removeFolders({ ref, cluster, deployments });
-    const isClean = (picture: HostPicture) => differences(undefined, picture).length === 0;
-    const after = isClean(first) ? first : await settled(look, isClean);
-    found.push(...differences(undefined, after));
-    kept.push(...keptRows(after));
+    return differs(first).length === 0 ? first : await settled(look, differs);
   });
-  operation.compared(inOrder(found), kept.toSorted());
+}
+
+/** Tells the operation what hosts show in the end; in the order of hosts, whichever answered first. */
+async function tell(
+  operation: Operation,
+  refs: readonly HostRef[],
+  differs: (picture: HostPicture) => readonly Difference[],
+  see: (ref: HostRef, act: Act) => Promise<HostPicture | undefined>,
+): Promise<void> {
+  const seen: HostPicture[] = [];
+  await operation.each(refs, async (ref, act) => {
+    const picture = await see(ref, act);
+    if (picture) seen.push(picture);
+  });
+  operation.compared(
+    seen.flatMap(differs).toSorted((a, b) => byText(a.host, b.host)),
+    seen.flatMap(keptRows).toSorted(byText),
+  );
 }
 
 /** Numbers of the deployments whose folders are there. */
@@ -76,16 +86,13 @@ function foldersIn({ things }: HostPicture, cluster: string): readonly number[] 
   return [...new Set(numbers)].toSorted((a, b) => a - b);
 }
 
-const differencesOf = (before: Pictures, after: HostPicture): Difference[] =>
-  differences(before.get(after.host), after).filter(isMissed);
-
 /** A command of somebody who reads this cluster's logs or health looks like one that was lost: what is not clean is looked at again. */
 async function settled(
   look: () => Promise<HostPicture>,
-  isClean: (picture: HostPicture) => boolean,
+  differs: (picture: HostPicture) => readonly Difference[],
 ): Promise<HostPicture> {
   let picture = await look();
-  for (let turn = 0; turn < LOOKS_AGAIN && !isClean(picture); turn += 1) {
+  for (let turn = 0; turn < LOOKS_AGAIN && differs(picture).length > 0; turn += 1) {
     await sleep(LOOK_AGAIN_MS);
     picture = await look();
   }
@@ -139,6 +146,3 @@ const isMissed = ({ change, kind, what }: Difference): boolean =>
 
 const keptRows = ({ host, kept }: HostPicture): string[] =>
   kept.map(({ kind, what, bytes }) => `${host}: ${kind} ${what} (${(bytes / 2 ** 30).toFixed(1)} GiB)`);
-
-const inOrder = (found: readonly Difference[]): Difference[] =>
-  found.toSorted((a, b) => (a.host < b.host ? -1 : a.host > b.host ? 1 : 0));

@@ -1,13 +1,14 @@
 import { ApplicationFailure } from '@temporalio/workflow';
 import { verdictOf, type Finding } from '../../src/checks/check.ts';
 import { demandsOf } from '../../src/checks/demand.ts';
+import { byText } from '../../src/plan/order.ts';
 import type { Operation, OperationStep } from '../operation.ts';
 import { LONG, startingRanks, type DeployContext } from './context.ts';
 
 export function leaseGpus({ plan, input, operation, held, ref }: DeployContext): OperationStep {
   const { cluster, installation, deployment } = input;
   const owner = { cluster, installation, deployment };
-  const leases = plan.leases.toSorted((one, other) => (ref(one.host).address < ref(other.host).address ? -1 : 1));
+  const leases = plan.leases.toSorted((a, b) => byText(ref(a.host).address, ref(b.host).address));
   return {
     name: 'lease-gpus',
     cuttable: true,
