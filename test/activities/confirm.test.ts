@@ -3,7 +3,7 @@ import { createConfirmActivities, type ConfirmHost } from '../../activities/conf
 import { createEngineActivities } from '../../activities/engines.ts';
 import type { DeployError } from '../../src/errors.ts';
 import { localDrivers, localHost, type LocalHost } from '../support/local-host.ts';
-import { anEngine } from '../support/plan-rows.ts';
+import { aContainer, anEngine } from '../support/plan-rows.ts';
 import { standIn, type StandIn } from '../support/stand-in-engine.ts';
 
 const ADDRESS = '127.84.10.1';
@@ -107,18 +107,7 @@ describe('what runs on a host', () => {
   });
 
   it('differs when the image is not the one that was fetched', async () => {
-    const container = {
-      image: 'r:t',
-      devices: [],
-      groups: [],
-      capabilities: [],
-      securityOptions: [],
-      privileged: false,
-      ulimits: {},
-      mounts: [],
-      hostIpc: true,
-      shmSizeGiB: 1,
-    };
+    const container = aContainer({ image: 'r:t' });
     const inContainer = { ...engine, ranks: [{ ...engine.ranks[0]!, container }] };
     unit().state = { ...unit().state, imageId: 'sha256:b' };
     expect(await differences({ engines: [inContainer], imageIds: { 'r:t': 'sha256:a' } })).toBe(

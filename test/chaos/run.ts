@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import type { Admitted, DeploymentRecord, OperationProgress, Serving } from '../../workflows/messages.ts';
-import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
+import { SMALL_LOAD, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 import { nameOf, randomOf, STAGES, type CrashCase } from './cases.ts';
 import { CRASH, withWorkers, type Struck } from './crashes.ts';
 import { difference, isNamed, ofTheCrash, shown } from './oracle.ts';
@@ -83,14 +83,7 @@ export function slotSpec(place: Place, name: string, overrides: Parameters<typeo
     decode: { replicas: 1, gpus: { product: 'MI300X', count: 2 }, hosts: [decode] },
     router: { host: router, runtime: 'process', port: 30000, readyTimeoutSeconds: 120 },
     engine: { image: 'rocm/sgl-dev:v0.5.23-rocm720-mi30x', readyTimeoutSeconds: 90, stopTimeoutSeconds: 5 },
-    acceptance: {
-      warmupRequests: 1,
-      requests: 4,
-      concurrency: 2,
-      outputTokens: 4,
-      promptTokens: 8,
-      timeoutSeconds: 60,
-    },
+    acceptance: { ...SMALL_LOAD, timeoutSeconds: 60 },
     ...overrides,
   });
 }

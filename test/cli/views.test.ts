@@ -51,6 +51,13 @@ const stuck: DeploymentRecord = {
   },
   leftBehind: ['lease-gpus: gpu-a: connection refused'],
 };
+const running = {
+  operation: 'deploy',
+  deployment: 2,
+  by: 'ada@ops',
+  since: stuck.startedAt,
+  workflowId: 'deploy/qwen/2',
+} as const;
 const record: ClusterRecord = {
   cluster: 'qwen',
   installation: 'run-1',
@@ -157,13 +164,6 @@ describe('status', () => {
   });
 
   it('says who waits to take over', () => {
-    const running = {
-      operation: 'deploy',
-      deployment: 2,
-      by: 'ada@ops',
-      since: stuck.startedAt,
-      workflowId: 'deploy/qwen/2',
-    } as const;
     const waiting = { ...running, deployment: 3, by: 'bob@ops', workflowId: 'deploy/qwen/3' };
     const view = statusView({ ...record, running, waiting, state: 'deploying' }, '', healthy);
     expect(view.waiting).toEqual({ operation: 'deploy', deployment: 3, by: 'bob@ops' });
@@ -177,13 +177,6 @@ describe('status', () => {
   });
 
   it('says who runs what, and at which stage', () => {
-    const running = {
-      operation: 'deploy',
-      deployment: 2,
-      by: 'ada@ops',
-      since: stuck.startedAt,
-      workflowId: 'deploy/qwen/2',
-    } as const;
     const view = statusView({ ...record, running, state: 'deploying' }, 'check-rdma', healthy);
     expect(view.running).toEqual({ operation: 'deploy', deployment: 2, stage: 'check-rdma', by: 'ada@ops' });
   });

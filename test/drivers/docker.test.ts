@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
 import { mirrored, resolveImage } from '../../src/drivers/images.ts';
 import type { Drivers, Host, Runtime, UnitSpec } from '../../src/drivers/types.ts';
+import { aContainer } from '../support/plan-rows.ts';
 import { textOf, until } from '../support/processes.ts';
 import { startTestServer, type TestServer } from '../support/ssh-server.ts';
 
@@ -26,19 +27,7 @@ const unit = (more: Partial<UnitSpec> = {}, container: Partial<UnitSpec['contain
   argv: ['sh', '-c', 'echo up; exec sleep 600'],
   env: {},
   stopTimeoutSeconds: 7,
-  container: {
-    image: 'tandem-test:1',
-    devices: [],
-    groups: [],
-    capabilities: [],
-    securityOptions: [],
-    privileged: false,
-    ulimits: {},
-    mounts: [],
-    hostIpc: true,
-    shmSizeGiB: 64,
-    ...container,
-  },
+  container: aContainer({ image: 'tandem-test:1', shmSizeGiB: 64, ...container }),
   ...more,
 });
 

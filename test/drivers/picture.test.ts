@@ -15,7 +15,7 @@ import type { Weights } from '../../src/drivers/weights/types.ts';
 import { THINGS, type HostPicture, type PictureScope, type Thing } from '../../src/facts/host-picture.ts';
 import type { HostRef } from '../../src/plan/types.ts';
 import { killProcesses, listeningOn } from '../../src/sim/processes.ts';
-import { aRouter } from '../support/plan-rows.ts';
+import { aContainer, aRouter } from '../support/plan-rows.ts';
 import { alive, textOf } from '../support/processes.ts';
 import { eventually, simulate, type TestSimulation } from '../support/simulation.ts';
 
@@ -89,18 +89,7 @@ const unitOf = (
 });
 const container = (owner = OWNER): UnitSpec => ({
   ...unitOf(owner, ['sleep', '600'], `tandem-${owner.cluster}-prefill-0-${owner.deployment}`),
-  container: {
-    image: IMAGE,
-    devices: [],
-    groups: [],
-    capabilities: [],
-    securityOptions: [],
-    privileged: false,
-    ulimits: {},
-    mounts: [],
-    hostIpc: false,
-    shmSizeGiB: 1,
-  },
+  container: aContainer({ image: IMAGE, hostIpc: false }),
 });
 const job = (script = 'exec sleep 600', owner = OWNER) => unitOf(owner, ['bash', '-c', script]);
 const JOB = job().name;

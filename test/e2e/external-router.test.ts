@@ -2,18 +2,14 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { startSmg, type Smg, type SmgEntry } from '../support/smg.ts';
 import { standIn, type StandIn } from '../support/stand-in-engine.ts';
-import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
+import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** A router that somebody else runs, with somebody else's engine in its list: Tandem adds and removes its own, no more. */
 const ROUTER = '127.92.2.100';
-const host = (name: string, last: number) => ({
-  name,
-  address: `127.92.2.${last}`,
-  gpus: { product: 'MI300X', count: 2 },
-});
+const host = hostIn('127.92.2');
 const spec = stackSpec(1, {
   name: 'guest',
-  hosts: { list: [host('p0', 1), host('d0', 2), host('d1', 3)] },
+  hosts: { list: [host('p0', 1, 2), host('d0', 2, 2), host('d1', 3, 2)] },
   router: { external: { url: `http://${ROUTER}:30000` } },
 });
 const smaller: ClusterSpec = { ...spec, decode: { ...spec.decode, replicas: 1 } };

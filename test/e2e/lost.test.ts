@@ -2,22 +2,17 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, Connection } from '@temporalio/client';
 import { execa } from 'execa';
 import { dataConverter } from '../../src/connection.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { until } from '../support/processes.ts';
-import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
+import { runCli } from '../support/cli.ts';
+import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** What is left to do when more is lost than a process: Temporal's database, a host, a container, the owner of a lease. */
-const CLI = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
-const host = (name: string, last: number, count: number) => ({
-  name,
-  address: `127.97.1.${last}`,
-  gpus: { product: 'MI300X', count },
-});
+const host = hostIn('127.97.1');
 const base = stackSpec(97, {
   name: 'lost',
   hosts: { list: [host('p0', 1, 2), host('d0', 2, 2), host('d1', 3, 2), host('router-0', 4, 0)] },
@@ -47,10 +42,10 @@ afterAll(async () => {
 
 /** Runs a verb as an operator does; its JSON, exit code and what it said beside. */
 async function tandem(...args: readonly string[]) {
-  const { stdout, stderr, exitCode } = await execa(process.execPath, [CLI, ...args, '--json'], {
-    env: { TEMPORAL_ADDRESS: stack.client.settings.origin, TEMPORAL_NAMESPACE: 'default', TANDEM_ACTOR: 'ada' },
-    reject: false,
-    timeout: 120_000,
+  const { stdout, stderr, exitCode } = await runCli(args, {
+    address: stack.client.settings.origin,
+    timeoutMs: 120_000,
+    env: { TANDEM_ACTOR: 'ada' },
   });
   return { exitCode, stderr, json: (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown> };
 }

@@ -1,20 +1,18 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
-import { execa } from 'execa';
 import { connectClient, type TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
+import { runCli } from '../support/cli.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
 
 /** What is asked while no Temporal worker runs is not done, and is not done later either. */
-const CLI = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
 const spec = aSpec({ name: 'late', site: 'late' });
 const request = { spec, specDigest: specDigest(spec), actor: 'tester' };
 const NOBODY = { code: 'NO_WORKER', message: expect.stringContaining('nothing will happen later') as unknown };
@@ -37,12 +35,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const tandem = (...args: readonly string[]) =>
-  execa(process.execPath, [CLI, ...args, '--json'], {
-    env: { TEMPORAL_ADDRESS: env.address, TEMPORAL_NAMESPACE: 'default' },
-    reject: false,
-    timeout: 60_000,
-  });
+const tandem = (...args: readonly string[]) => runCli(args, { address: env.address, timeoutMs: 60_000 });
 
 describe('without a Temporal worker', () => {
   it('a verb ends with exit code 4, and a worker that starts afterwards executes nothing', async () => {

@@ -10,6 +10,7 @@ import proto from '@temporalio/proto';
 import { execa } from 'execa';
 import { payloadCodec } from '../../src/codec.ts';
 import type { SecretRef } from '../../src/spec/schema.ts';
+import { CLI } from '../support/cli.ts';
 import { stackSpec, startStack, type Stack } from '../support/stack.ts';
 import { serveFiles, serveHub, tinyModel, type Server } from '../support/weights-source.ts';
 
@@ -18,7 +19,6 @@ import { serveFiles, serveHub, tinyModel, type Server } from '../support/weights
  * then all that was ever told is searched: histories, output, errors, and the command line of every process.
  */
 const { History } = proto.temporal.api.history.v1;
-const CLI = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
 const SAMPLER = fileURLToPath(new URL('../support/argv-sampler.mjs', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'tandem-secrets-'));
 

@@ -1,13 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
+import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** Two clusters on the same hosts, four GPUs of eight each. */
-const host = (name: string, last: number, count: number) => ({
-  name,
-  address: `127.86.4.${last}`,
-  gpus: { product: 'MI300X', count },
-});
+const host = hostIn('127.86.4');
 const fourGpus = (name: string, port: number): ClusterSpec => {
   const small = stackSpec(4);
   const hosts = { ...small.hosts, list: [host('p0', 1, 8), host('d0', 2, 8), host('router-0', 4, 0)] };

@@ -1,14 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { LABELS } from '../../src/drivers/types.ts';
-import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
+import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** Engines that span two hosts each: every host runs its own rank of one engine, and the engine lives or dies as one. */
 const HOSTS = ['p0', 'p1', 'd0', 'd1'] as const;
-const host = (name: string, last: number, count: number) => ({
-  name,
-  address: `127.92.1.${last}`,
-  gpus: { product: 'MI300X', count },
-});
+const host = hostIn('127.92.1');
 const overTwo = (...hosts: string[]) => ({
   replicas: 1,
   hostsPerReplica: 2,

@@ -1,4 +1,4 @@
-import type { EnginePlan, ManagedRouterPlan, Role } from '../../src/plan/types.ts';
+import type { ContainerPlan, EnginePlan, ManagedRouterPlan, Role } from '../../src/plan/types.ts';
 
 /** A row of the plan for one engine on one host, as a process; `address` is its host's. */
 export function anEngine(
@@ -89,3 +89,17 @@ export function aRouter({
     ...rest,
   };
 }
+
+/** A container that asks for nothing but its image. */
+export const aContainer = (overrides: Partial<ContainerPlan> & Pick<ContainerPlan, 'image'>): ContainerPlan => ({
+  devices: [],
+  groups: [],
+  capabilities: [],
+  securityOptions: [],
+  privileged: false,
+  ulimits: {},
+  mounts: [],
+  hostIpc: true,
+  shmSizeGiB: 1,
+  ...overrides,
+});

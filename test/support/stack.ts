@@ -99,16 +99,29 @@ const MARK = '.tandem-complete.json';
 /** Folders that a host keeps for the next deployment, of any team; what is in them is in the picture. */
 const STANDING = ['.tandem/', '.tandem/jobs/', 'leases/'];
 
+/** Makes rows of `hosts.list` in a block of addresses: name, last number of the address, GPUs. */
+export const hostIn = (block: string) => (name: string, last: number, count: number) => ({
+  name,
+  address: `${block}.${last}`,
+  gpus: { product: 'MI300X', count },
+});
+
+/** Few and short requests: what acceptance asks when it is not what a test is about. */
+export const SMALL_LOAD = {
+  warmupRequests: 1,
+  requests: 4,
+  concurrency: 2,
+  outputTokens: 4,
+  promptTokens: 8,
+  timeoutSeconds: 20,
+};
+
 /**
  * One prefill and two decode engines of two GPUs each on 127.86.<block>.x, and a router; small enough that a deploy
  * takes seconds. `overrides` as of `aSpec`.
  */
 export function stackSpec(block: number, overrides: Parameters<typeof aSpec>[0] = {}): ClusterSpec {
-  const host = (name: string, last: number, count: number) => ({
-    name,
-    address: `127.86.${block}.${last}`,
-    gpus: { product: 'MI300X', count },
-  });
+  const host = hostIn(`127.86.${block}`);
   const { hosts, ...others } = overrides;
   return aSpec({
     name: 'small',
@@ -131,14 +144,7 @@ export function stackSpec(block: number, overrides: Parameters<typeof aSpec>[0] 
     decode: { replicas: 2, gpus: { product: 'MI300X', count: 2 }, hosts: ['d0', 'd1'] },
     rdma: { testSeconds: 1 },
     router: { host: 'router-0', runtime: 'process', port: 30000, readyTimeoutSeconds: 60 },
-    acceptance: {
-      warmupRequests: 1,
-      requests: 4,
-      concurrency: 2,
-      outputTokens: 4,
-      promptTokens: 8,
-      timeoutSeconds: 20,
-    },
+    acceptance: SMALL_LOAD,
     upgrade: { drainTimeoutSeconds: 10, settleSeconds: 1 },
     ...others,
   });

@@ -19,23 +19,8 @@ const courses = await Promise.all(TAKEN_OVER.map((scenario, at) => courseOf(oper
 /** Steps after which nothing can be taken over any more: the deploy ends well by itself. */
 const TIDYING = ['remove-old', 'release-gpus'];
 
-/** Steps whose work is cut; of the others what is under way is finished. */
-const CUT = new Set([
-  'reach-worker',
-  'observe',
-  'plan',
-  'compare-router',
-  'picture',
-  'lease-gpus',
-  'check-rocm',
-  'check-rdma',
-  'fetch-image',
-  'stage-weights',
-  'start-prefill',
-  'start-decode',
-  'accept',
-  'confirm',
-]);
+/** Steps that are finished once they began; the work of all others is cut. */
+const WHOLE = [...TIDYING, 'start-router', 'wire-router', 'retire-unwire', 'retire-stop'];
 
 type Successor = (typeof SUCCESSORS)[number];
 
@@ -52,7 +37,7 @@ const SUCCESSORS = ['the same spec', 'another spec', 'a destroy'] as const;
 
 const cases = courses.flatMap((course) =>
   some(course.fanOuts, 4).flatMap((fanOut, at) => {
-    const heard = course.driving.has(fanOut.ids[0]!) && CUT.has(fanOut.step);
+    const heard = course.driving.has(fanOut.ids[0]!) && !WHOLE.includes(fanOut.step);
     const both = SUCCESSORS.flatMap((by, turn): (Case & { readonly due: boolean })[] => [
       { course, fanOut, by, hears: false, due: turn === at % 3 },
       ...(heard ? [{ course, fanOut, by, hears: true, due: turn === (at + 1) % 3 }] : []),
