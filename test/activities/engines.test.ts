@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { createEngineActivities } from '../../activities/engines.ts';
 import type { DeployError } from '../../src/errors.ts';
+import { until } from '../support/processes.ts';
 import { localDrivers, localHost, type InProcess, type LocalHost } from '../support/local-host.ts';
 import { anEngine } from '../support/plan-rows.ts';
 import { standIn, type Answers, type StandIn } from '../support/stand-in-engine.ts';
@@ -182,7 +183,8 @@ describe('awaiting an engine', () => {
     const ready = wait();
     await engines[0]!.listening;
     engines[0]!.answers = { ready: 200, health: 503 };
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const before = hosts[0]!.fetched;
+    await until('it is asked with health at 503', () => hosts[0]!.fetched > before + 2);
     engines[0]!.answers = {};
     expect(await ready).toMatchObject({ name: prefill().name, version: '0.5.23' });
   });
@@ -271,7 +273,7 @@ describe('awaiting an engine', () => {
     program = silent;
     await start();
     const waiting = failure(wait());
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await until('the unit was seen, and asked', () => hosts[0]!.fetched > 0);
     const { state } = hosts[0]!.units.get(prefill().name)!;
     hosts[0]!.units.get(prefill().name)!.state = { ...state, pid: 4242 };
     expect(await waiting).toMatchObject({ code: 'ENGINE_EXITED', message: expect.stringContaining('4242') });

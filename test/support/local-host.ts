@@ -20,6 +20,8 @@ export type Programs = (unit: UnitSpec, log: (line: string) => void) => InProces
 export interface LocalHost extends Host {
   readonly home: string;
   readonly units: ReadonlyMap<string, Unit>;
+  /** HTTP requests so far: a test waits for what waits. */
+  readonly fetched: number;
   /** Ends every unit and deletes the home. */
   close(): Promise<void>;
 }
@@ -50,6 +52,7 @@ export async function localHost(
   programs: Programs = () => undefined,
 ): Promise<LocalHost> {
   const home = await mkdtemp(join(tmpdir(), 'tandem-host-'));
+  let fetched = 0;
   const expand = async (path: string) => path.replace(/^~(?=\/|$)/, home);
   const run = async ({ argv: [file, ...args], env, stdin, timeoutMs }: Command): Promise<Output> => {
     const result = await execa(file!, args, {
@@ -89,7 +92,13 @@ export async function localHost(
       release: async () => {},
     },
     picture: async () => ({ host: name, things: {}, kept: [] }),
-    fetch: direct,
+    fetch: (url, init) => {
+      fetched += 1;
+      return direct(url, init);
+    },
+    get fetched() {
+      return fetched;
+    },
     async close() {
       const running = [...units.values()].flatMap((unit) => unit.running ?? []);
       for (const program of running) program.signal('SIGKILL');
