@@ -436,7 +436,10 @@ describe('the copy', () => {
     const { cdn, endpoint } = await hub({ model, cdnFault: stalls(model, held) });
     const earlier = stage({ endpoint }).catch((error: unknown) => error);
     const part = join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`);
+    const others = [...model.keys()].filter((path) => path !== FIRST_SHARD);
     await until(async () => (await sizeOf(part)) > 90_000);
+    // They come side by side, and asked for late would be the last.
+    await until(() => others.every((path) => existsSync(join(at(PARTIAL), 'files', path))));
     held.now = false;
     await stage({ endpoint, owner: { ...OWNER, deployment: 4 } });
     await earlier; // It found its job gone, or the weights complete.
