@@ -1,5 +1,6 @@
 import type { Client } from '@temporalio/client';
 import { defaultPayloadConverter, type Payload } from '@temporalio/common';
+import type { temporal } from '@temporalio/proto';
 import { payloadCodec } from '../src/codec.ts';
 
 /** One activity of an operation with its input, as it stands in the history. */
@@ -17,7 +18,9 @@ export interface Group {
 
 export interface Recorded {
   readonly groups: readonly Group[];
+  /** Of the longest history: a fan-out over many hosts has histories of its own. */
   readonly events: number;
+  /** Of all histories. */
   readonly bytes: number;
   /** Attempts beyond the first, which the floor does not repeat. */
   readonly retries: number;
@@ -25,45 +28,70 @@ export interface Recorded {
   readonly seconds: Readonly<Record<string, number>>;
 }
 
-/** Reads from an operation's history what it did, in which order and how much at a time. */
+/** Reads from the histories of an operation and of its batches what it did, in which order and how much at a time. */
 export async function readOperation(client: Client, workflowId: string): Promise<Recorded> {
-  const handle = client.workflow.getHandle(workflowId);
-  const [{ events }, { historySize }] = await Promise.all([handle.fetchHistory(), handle.describe()]);
+  const histories = await historiesOf(client, workflowId);
   const groups: { limit: number; calls: Call[] }[] = [];
   const names = new Map<string, string>();
   const open = new Set<string>();
   const spans = new Map<string, { from: number; to: number }>();
   let retries = 0;
-  for (const event of events ?? []) {
-    const at = Number(event.eventTime?.seconds ?? 0) + (event.eventTime?.nanos ?? 0) / 1e9;
+  for (const { at, event, of } of eventsInOrder(histories)) {
     const scheduled = event.activityTaskScheduledEventAttributes;
     if (scheduled) {
       const activity = scheduled.activityType?.name ?? '';
+      const id = idOf(of, event.eventId);
       if (open.size === 0) groups.push({ limit: 0, calls: [] });
       const group = groups.at(-1)!;
       group.calls.push({ activity, input: await decoded(scheduled.input?.payloads ?? []) });
-      open.add(String(event.eventId));
+      open.add(id);
       group.limit = Math.max(group.limit, open.size);
-      names.set(String(event.eventId), activity);
-      const span = spans.get(activity);
-      spans.set(activity, { from: span?.from ?? at, to: at });
+      names.set(id, activity);
+      spans.set(activity, { from: spans.get(activity)?.from ?? at, to: at });
     }
     retries += Math.max(0, (event.activityTaskStartedEventAttributes?.attempt ?? 1) - 1);
     const ended = event.activityTaskCompletedEventAttributes ?? event.activityTaskFailedEventAttributes;
     if (ended) {
-      const id = String(ended.scheduledEventId);
+      const id = idOf(of, ended.scheduledEventId);
       open.delete(id);
       spans.get(names.get(id)!)!.to = at;
     }
   }
   return {
     groups,
-    events: events?.length ?? 0,
-    bytes: historySize ?? 0,
+    events: Math.max(...histories.map(({ events }) => events.length)),
+    bytes: histories.reduce((sum, { bytes }) => sum + bytes, 0),
     retries,
     seconds: Object.fromEntries([...spans].map(([name, { from, to }]) => [name, to - from])),
   };
 }
+
+interface History {
+  readonly workflowId: string;
+  readonly events: readonly Event[];
+  readonly bytes: number;
+}
+type Event = temporal.api.history.v1.IHistoryEvent;
+
+async function historiesOf(client: Client, workflowId: string): Promise<readonly History[]> {
+  const handle = client.workflow.getHandle(workflowId);
+  const [{ events }, { historySize }] = await Promise.all([handle.fetchHistory(), handle.describe()]);
+  const children = (events ?? []).flatMap(({ childWorkflowExecutionStartedEventAttributes: started }) =>
+    started ? [started.workflowExecution!.workflowId!] : [],
+  );
+  const own: History = { workflowId, events: events ?? [], bytes: historySize ?? 0 };
+  return [own, ...(await Promise.all(children.map((child) => historiesOf(client, child)))).flat()];
+}
+
+const eventsInOrder = (histories: readonly History[]) =>
+  histories
+    .flatMap(({ workflowId, events }) => events.map((event) => ({ of: workflowId, event, at: secondsOf(event) })))
+    .toSorted((one, other) => one.at - other.at);
+
+/** Numbers of events count anew in each history. */
+const idOf = (workflowId: string, eventId: Event['eventId']): string => `${workflowId} ${String(eventId)}`;
+
+const secondsOf = ({ eventTime }: Event): number => Number(eventTime?.seconds ?? 0) + (eventTime?.nanos ?? 0) / 1e9;
 
 async function decoded(payloads: readonly Payload[]): Promise<unknown[]> {
   const plain = await payloadCodec.decode([...payloads]);

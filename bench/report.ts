@@ -33,7 +33,11 @@ export interface Size {
 }
 
 /** Highest ratio of the product's seconds to the floor's that is accepted. */
-export const RATIO_MAX = 1.5;
+const RATIO_MAX = 1.5;
+/** Most that a host may take longer where there are more of them. */
+const GROWTH_MAX = 1.3;
+const EVENTS_MAX = 10_000;
+const MEMORY_MAX_MIB = 500;
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -42,13 +46,36 @@ export function median(values: readonly number[]): number {
 }
 
 /** Seconds of the product for each of the floor's, by medians. */
-export const ratioOf = ({ product, floor }: Size): number => median(secondsOf(product)) / median(secondsOf(floor));
+const ratioOf = ({ product, floor }: Size): number => median(secondsOf(product)) / median(secondsOf(floor));
+
+/** What is wrong with how a size compares to the one before it, and with what it needs; empty when nothing is. */
+export function breaches(sizes: readonly Size[]): readonly string[] {
+  return sizes.flatMap((size, index) => {
+    const { hosts, product } = size;
+    const before = sizes[index - 1];
+    const growth = before ? perHost(size) / perHost(before) : 0;
+    const events = Math.max(...product.map((run) => run.events));
+    const memory = Math.max(...product.map(({ memoryMiB }) => memoryMiB));
+    return [
+      ...(ratioOf(size) > RATIO_MAX ? [`ratio ${ratioOf(size).toFixed(2)} is above ${RATIO_MAX}`] : []),
+      ...(differsInWork(size) ? ['deploy and floor ran different work, so their ratio says nothing'] : []),
+      ...(growth > GROWTH_MAX ? [`a host takes ${growth.toFixed(2)} times as long as one of ${before!.hosts}`] : []),
+      ...(events > EVENTS_MAX ? [`a history has ${events} events, more than ${EVENTS_MAX}`] : []),
+      ...(memory > MEMORY_MAX_MIB
+        ? [`the Temporal worker held ${memory.toFixed(0)} MiB, above ${MEMORY_MAX_MIB}`]
+        : []),
+    ].map((what) => `${hosts} hosts: ${what}`);
+  });
+}
+
+/** Seconds of a deploy for each of its hosts. */
+const perHost = ({ hosts, product }: Size): number => median(secondsOf(product)) / hosts;
 
 /** Part by which the command lines over ssh may differ: how often a start is looked at depends on its length. */
 const WORK_TOLERANCE = 0.1;
 
 /** True where the floor did not do the product's work, so that their ratio says nothing. */
-export function differsInWork({ product, floor }: Size): boolean {
+function differsInWork({ product, floor }: Size): boolean {
   const [ours, theirs] = [product, floor].map((runs) => median(runs.map(({ logins }) => logins)));
   return Math.abs(ours! - theirs!) > WORK_TOLERANCE * ours!;
 }
@@ -70,11 +97,11 @@ export function renderReport(sizes: readonly Size[]): string {
     row('deploy, seconds: median (least–most)', ({ product }) => spread(product)),
     row('floor, seconds: median (least–most)', ({ floor }) => spread(floor)),
     row('**ratio to the floor**', (size) => `**${ratioOf(size).toFixed(2)}**`),
+    row('deploy, seconds per host', (size) => perHost(size).toFixed(2)),
     row('runs of each, interleaved', ({ product, floor }) => `${product.length} and ${floor.length}`),
     row('activities', ({ product }) => of(product, ({ activities }) => activities).toFixed(0)),
-    row('events', ({ product }) => of(product, ({ events }) => events).toFixed(0)),
-    row('events per host', ({ product, hosts }) => (of(product, ({ events }) => events) / hosts).toFixed(1)),
-    row('history, KiB', ({ product }) => (of(product, ({ bytes }) => bytes) / 1024).toFixed(0)),
+    row('events of the longest history', ({ product }) => of(product, ({ events }) => events).toFixed(0)),
+    row('all histories, KiB', ({ product }) => (of(product, ({ bytes }) => bytes) / 1024).toFixed(0)),
     row('retries of activities', ({ product }) => product.map(({ retries }) => retries).join(', ')),
     row('Temporal worker, peak RSS, MiB', ({ product }) => of(product, ({ memoryMiB }) => memoryMiB).toFixed(0)),
     row('floor, peak RSS, MiB', ({ floor }) => of(floor, ({ memoryMiB }) => memoryMiB).toFixed(0)),

@@ -2,8 +2,10 @@ import { specDigest } from '../src/spec/canonical.ts';
 import { loadSpec } from '../src/spec/diagnostics.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 
-/** Loopback addresses of the simulated hosts; a size has a block of its own, so that two never meet. */
-const ADDRESSES = '127.88';
+/** Hosts of a loopback network; one that has more than these goes on in the next. */
+const HOSTS_OF_NETWORK = 250;
+/** Sizes that share networks: hosts of others have addresses of their own, so that two runs never meet. */
+const SIZES_OF_NETWORK = 4;
 /** Prefill engines of ten engines: most clusters have more decode than prefill. */
 const PREFILL_OF_TEN = 4;
 
@@ -23,7 +25,7 @@ export function benchSpec(
   const prefill = Math.max(1, Math.round((engines * PREFILL_OF_TEN) / 10));
   const list = Array.from({ length: hosts }, (_, index) => ({
     name: index < engines ? `gpu-${index}` : 'router-0',
-    address: `${ADDRESSES}.${hosts}.${index + 1}`,
+    address: addressOf(index, hosts),
     gpus: { product: 'MI300X', count: index < engines ? 8 : 0 },
   }));
   // JSON is YAML: the spec goes through the loader that users' files go through, with all its rules and defaults.
@@ -41,3 +43,11 @@ export function benchSpec(
   if (!spec) throw new Error(`the bench's own spec is refused: ${JSON.stringify(diagnostics)}`);
   return { spec, digest: specDigest(spec) };
 }
+
+const addressOf = (index: number, hosts: number): string =>
+  [
+    127,
+    88 + Math.floor(index / HOSTS_OF_NETWORK),
+    Math.floor(hosts / SIZES_OF_NETWORK),
+    1 + (index % HOSTS_OF_NETWORK),
+  ].join('.');

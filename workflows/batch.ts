@@ -28,11 +28,12 @@ interface Call {
   readonly options: Parameters<Act>[0];
 }
 
+/** How a call ended; `value` goes missing on its way where the activity returns none. */
 type Answer =
-  | { readonly value: unknown }
-  | { readonly failed: Failed }
+  | { readonly end: 'done'; readonly value?: unknown }
+  | { readonly end: 'failed'; readonly failed: Failed }
   /** Another one of the batch had failed before. */
-  | { readonly begun: false };
+  | { readonly end: 'not-begun' };
 
 export interface BatchInput {
   readonly reach: Reach;
@@ -44,13 +45,13 @@ export interface BatchInput {
 /** Runs some of an operation's activities, and tells of each how it ended. */
 export async function batch({ reach, calls, thorough }: BatchInput): Promise<readonly Answer[]> {
   const act = activitiesAt(reach);
-  const answers: Answer[] = calls.map(() => ({ begun: false }));
+  const answers: Answer[] = calls.map(() => ({ end: 'not-begun' }));
   const run = async (index: number) => {
     const { name, input, options } = calls[index]!;
     try {
-      answers[index] = { value: await invoke(act(options), name, input) };
+      answers[index] = { end: 'done', value: await invoke(act(options), name, input) };
     } catch (error) {
-      if (!isCancellation(error)) answers[index] = { failed: failedOf(error, '') };
+      if (!isCancellation(error)) answers[index] = { end: 'failed', failed: failedOf(error, '') };
       throw error;
     }
   };
@@ -98,11 +99,11 @@ function batchedAt({ site, hosts: { ssh } }: Reach): (thorough: boolean) => Act 
       // Failures first: what was not begun fails only because of them.
       some.forEach(({ reject }, index) => {
         const answer = answers[index]!;
-        if ('failed' in answer) reject(failureOf(answer.failed));
+        if (answer.end === 'failed') reject(failureOf(answer.failed));
       });
       some.forEach(({ resolve, reject }, index) => {
         const answer = answers[index]!;
-        if ('value' in answer) resolve(answer.value);
+        if (answer.end === 'done') resolve(answer.value);
         else reject(notBegun());
       });
     } catch (error) {

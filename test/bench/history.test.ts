@@ -4,27 +4,40 @@ import { defaultPayloadConverter } from '@temporalio/common';
 import { readOperation } from '../../bench/history.ts';
 import { payloadCodec } from '../../src/codec.ts';
 
-/** A history told in short: "+name" schedules, "-3" ends what event 3 scheduled, "!3" fails it for good. */
-async function read(steps: readonly string[], input: unknown = {}, attempt = 1) {
+/**
+ * A history told in short: "+name" schedules, "-3" ends what event 3 scheduled, "!3" fails it for good, ">name" starts
+ * a child. Events are a second apart.
+ */
+async function eventsOf(steps: readonly string[], { input = {}, attempt = 1, from = 0 } = {}) {
   const payloads = await payloadCodec.encode([defaultPayloadConverter.toPayload(input)!]);
   const events = steps.map((step, index) => {
-    const at = { eventId: index + 1, eventTime: { seconds: index, nanos: 0 } };
-    const scheduledEventId = Number(step.slice(1));
-    if (step.startsWith('+'))
-      return {
-        ...at,
-        activityTaskScheduledEventAttributes: { activityType: { name: step.slice(1) }, input: { payloads } },
-      };
-    if (step.startsWith('!')) return { ...at, activityTaskFailedEventAttributes: { scheduledEventId } };
-    return { ...at, activityTaskCompletedEventAttributes: { scheduledEventId } };
+    const at = { eventId: index + 1, eventTime: { seconds: from + index, nanos: 0 } };
+    const name = step.slice(1);
+    const scheduledEventId = Number(name);
+    switch (step[0]) {
+      case '+':
+        return { ...at, activityTaskScheduledEventAttributes: { activityType: { name }, input: { payloads } } };
+      case '>':
+        return { ...at, childWorkflowExecutionStartedEventAttributes: { workflowExecution: { workflowId: name } } };
+      case '!':
+        return { ...at, activityTaskFailedEventAttributes: { scheduledEventId } };
+      default:
+        return { ...at, activityTaskCompletedEventAttributes: { scheduledEventId } };
+    }
   });
-  const started = { eventId: 99, activityTaskStartedEventAttributes: { attempt } };
-  const handle = {
-    fetchHistory: async () => ({ events: [...events, started] }),
-    describe: async () => ({ historySize: 4096 }),
-  };
-  return await readOperation({ workflow: { getHandle: () => handle } } as unknown as Client, 'deploy/a/1');
+  return [...events, { eventId: 99, activityTaskStartedEventAttributes: { attempt } }];
 }
+
+async function readAll(histories: Readonly<Record<string, Awaited<ReturnType<typeof eventsOf>>>>) {
+  const getHandle = (workflowId: string) => ({
+    fetchHistory: async () => ({ events: histories[workflowId] }),
+    describe: async () => ({ historySize: 4096 }),
+  });
+  return await readOperation({ workflow: { getHandle } } as unknown as Client, 'deploy/a/1');
+}
+
+const read = async (steps: readonly string[], input: unknown = {}, attempt = 1) =>
+  await readAll({ 'deploy/a/1': await eventsOf(steps, { input: input as object, attempt }) });
 
 const shape = ({ groups }: Awaited<ReturnType<typeof read>>) =>
   groups.map(({ limit, calls }) => `${limit}: ${calls.map(({ activity }) => activity).join(' ')}`);
@@ -40,6 +53,16 @@ describe('the work of an operation, as its history tells it', () => {
 
   it('a fan-out is as wide as it was, not as long', async () => {
     expect(shape(await read(['+see', '+see', '-1', '+see', '-2', '-4']))).toEqual(['2: see see see']);
+  });
+
+  it('what batches of it did side by side is one group, and its longest history counts', async () => {
+    const found = await readAll({
+      'deploy/a/1': await eventsOf(['+plan', '-1', '>one', '>two']),
+      one: await eventsOf(['+see', '+see', '-1', '-2', '+round', '-5'], { from: 10 }),
+      two: await eventsOf(['+see', '-1'], { from: 11 }),
+    });
+    expect(shape(found)).toEqual(['1: plan', '3: see see see', '1: round']);
+    expect(found).toMatchObject({ events: 7, bytes: 3 * 4096 });
   });
 
   it('a failed activity has ended too', async () => {

@@ -85,10 +85,10 @@ export function specOf(
   const named = (role: string, count: number) => Array.from({ length: count }, (_, index) => `${role}${index}`);
   const list = [...named('p', p), ...named('d', d)].map((host, index) => ({
     name: host,
-    address: `10.0.0.${index + 1}`,
+    address: `10.0.${Math.floor(index / 250)}.${1 + (index % 250)}`,
     gpus: GPU,
   }));
-  const router = { name: 'router-0', address: '10.0.0.100', gpus: { ...GPU, count: 0 } };
+  const router = { name: 'router-0', address: '10.0.100.1', gpus: { ...GPU, count: 0 } };
   const key = { fromEnv: 'KEY' };
   const own = (role: string, count: number) => (shared ? {} : { hosts: named(role, count) });
   return aSpec({

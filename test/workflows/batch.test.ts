@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { EVERY_CASE } from '../support/choice.ts';
+import { specOf } from '../support/memory-scenarios.ts';
+import type { ActivityCall, MemorySite } from '../support/memory-site.ts';
+import { startOperations, type Operations } from '../support/memory-temporal.ts';
+
+// A cluster of so many hosts that fan-outs run in children. Most of its hosts have no engine: to look at them is enough.
+
+const HOSTS = { p: 60, d: 50 };
+const ALL = HOSTS.p + HOSTS.d + 1;
+
+let operations: Operations;
+beforeAll(async () => {
+  operations = await startOperations();
+}, 60_000);
+afterAll(() => operations?.close(), 60_000);
+
+let clusters = 0;
+function opened(): { readonly spec: ClusterSpec; readonly site: MemorySite } {
+  const spec = specOf(`many${(clusters += 1)}`, { prefill: 1, decode: 1 }, HOSTS);
+  return { spec, site: operations.open(spec) };
+}
+
+/** A decode engine on so many hosts that all that is done for it runs in children. */
+function wide(failing: string) {
+  const ranks = 105;
+  const spec = specOf(`wide${(clusters += 1)}`, { prefill: 1, decode: 1, ranks }, { p: 1, d: ranks });
+  return { spec, site: operations.open(spec), failing: { ...on(failing, 'd50'), what: 'fails-after' as const } };
+}
+
+/** A minute that does not fit into `npm test`. */
+const whole = EVERY_CASE ? it : it.skip;
+
+const on = (activity: string, ...hosts: readonly string[]) => ({
+  at: (call: ActivityCall) => call.activity === activity && hosts.includes(call.host),
+});
+
+describe('an operation over more hosts than one history should hold', () => {
+  it('looks at all of them by children, each told by what it does, and its own history stays short', async () => {
+    const { spec, site } = opened();
+    const record = await operations.run(spec);
+    expect(record).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
+    expect(site.serves()).toBe(true);
+    const progress = await operations.client.progress(record.workflowId);
+    expect(progress!.steps.find(({ name }) => name === 'observe')).toMatchObject({ state: 'done', done: ALL, of: ALL });
+    const { events = [] } = await operations.env.client.workflow.getHandle(record.workflowId).fetchHistory();
+    const children = events!.flatMap(({ childWorkflowExecutionStartedEventAttributes: started }) =>
+      started ? [started.workflowExecution!.workflowId] : [],
+    );
+    expect(new Set(children)).toEqual(new Set([1, 2, 3].map((number) => `${record.workflowId}/batch-${number}`)));
+    const own = events!.map(({ activityTaskScheduledEventAttributes: asked }) => asked?.activityType?.name);
+    expect(own).not.toContain('observeHost');
+    expect(own).toContain('startRank');
+
+    site.trouble({ ...on('pictureHost', 'p7', 'd40'), what: 'fails' });
+    const destroyed = await operations.run(spec, 'destroy');
+    expect(destroyed).toMatchObject({ outcome: 'stuck' });
+    expect(new Set(destroyed.leftBehind.map((row) => row.split(': ')[1]))).toEqual(new Set(['d40', 'p7']));
+    expect(site.picture()).toEqual({});
+  }, 120_000);
+
+  it('names the host that failed in a child, and asks no more of the others than they had begun', async () => {
+    const { spec, site } = opened();
+    site.trouble({ ...on('observeHost', 'p3'), what: 'fails' });
+    expect(await operations.run(spec)).toMatchObject({
+      outcome: 'rolled-back',
+      failed: { step: 'observe', host: 'p3', code: 'COMMAND_FAILED', evidence: 'injected', remedy: 'heal it' },
+    });
+    expect(site.calls.length).toBeLessThan(ALL);
+    expect(site.driverCalls.every(({ ended }) => ended !== undefined)).toBe(true);
+  }, 120_000);
+
+  it('undoes by children what children did', async () => {
+    const { spec, site, failing } = wide('checkHost');
+    site.trouble(failing);
+    expect(await operations.run(spec)).toMatchObject({
+      outcome: 'rolled-back',
+      leftBehind: [],
+      failed: { step: 'check-rocm', host: 'd50' },
+    });
+    expect(site.calls.filter(({ activity }) => activity === 'releaseGpus').length).toBeGreaterThan(100);
+    expect(site.picture()).toEqual({});
+  }, 120_000);
+
+  whole(
+    'starts, stops and removes by children, also what was started in vain',
+    async () => {
+      const { spec, site, failing } = wide('startRank');
+      site.trouble(failing);
+      expect(await operations.run(spec)).toMatchObject({
+        outcome: 'rolled-back',
+        leftBehind: [],
+        failed: { step: 'start-decode', host: 'd50' },
+      });
+      expect(site.picture()).toEqual({});
+      site.heal();
+      expect(await operations.run(spec)).toMatchObject({ outcome: 'succeeded' });
+      expect(site.serves()).toBe(true);
+      expect(await operations.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded' });
+      expect(site.picture()).toEqual({});
+    },
+    240_000,
+  );
+
+  it.each([
+    ['a cancel', 'cancelled'],
+    ['a take-over', 'superseded'],
+  ])(
+    '%s ends what children have under way, and waits for its end',
+    async (what, outcome) => {
+      const { spec, site } = opened();
+      site.trouble({ ...on('observeHost', 'd5'), what: 'hangs' });
+      const admitted = await operations.begin(spec);
+      while (!site.driverCalls.some(({ host }) => host === 'd5'))
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      if (what === 'a cancel') await operations.client.cancel(spec.name, { actor: 'tester' });
+      else await operations.client.submit(spec.name, { operation: 'destroy', actor: 'tester', takeOver: true });
+      expect(await operations.ended(spec.name, admitted)).toMatchObject({ outcome });
+      const ours = site.driverCalls.filter(({ within }) => within?.operation === admitted.workflowId);
+      expect(ours.every(({ ended }) => ended !== undefined)).toBe(true);
+    },
+    120_000,
+  );
+});
