@@ -1,5 +1,4 @@
-import { breakHostLeases, type BreakNote, type HeldLease } from '../src/drivers/leases.ts';
-import { LABELS, type Drivers, type Host } from '../src/drivers/types.ts';
+import { LABELS, type BreakNote, type Drivers, type HeldLease, type Host } from '../src/drivers/types.ts';
 import { DeployError } from '../src/errors.ts';
 import { gpusOf } from '../src/facts/inventory.ts';
 import { byText } from '../src/plan/order.ts';
@@ -48,7 +47,7 @@ export function createLeaseActivities(drivers: Drivers) {
       const host = drivers.host(ref, signal());
       const running = force ? [] : await runningOf(host, new Set(leases.map(({ cluster }) => cluster)));
       if (running.length > 0) throw stillRuns(ref.name, running);
-      return await breakHostLeases(host, leases, note);
+      return await host.leases.breakHeld(leases, note);
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { LeaseRow } from '../activities/leases.ts';
-import type { HeldLease } from '../src/drivers/leases.ts';
+import type { HeldLease } from '../src/drivers/types.ts';
 import { hostRef } from '../src/plan/host-ref.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 import { eachAt } from './batch.ts';

@@ -1,6 +1,5 @@
 import { DeployError } from '../errors.ts';
-import type { Lease } from '../plan/types.ts';
-import type { Host, LeaseOwner, Leases } from './types.ts';
+import type { HeldLease, Host, LeaseOwner, Leases } from './types.ts';
 
 const SHORT_MS = 30_000;
 /** Exit codes of the scripts: the holder, or the reason, is on stdout. */
@@ -116,45 +115,28 @@ export function hostLeases(host: Host): Leases {
       const { stderr, exitCode } = await script(RELEASE, [beginning(owner), ...addresses]);
       if (exitCode !== 0) throw failed('released', stderr);
     },
+
+    async breakHeld(seen, { time, actor, reason }) {
+      const going = (await listed(host)).filter((lease) => seen.some((one) => isSame(one, lease)));
+      const note = `${JSON.stringify({ time, actor, reason }).slice(0, -1)},"lease":`;
+      const lines = going.map(({ text: _text, ...lease }) => `${note}${JSON.stringify(lease)}}\n`);
+      const args = going.flatMap(({ pci, text }) => [pci, text]);
+      const { stdout, stderr, exitCode } = await script(BREAK, [note, ...args], lines.join(''));
+      if (exitCode !== 0) throw failed('broken', stderr);
+      return stdout
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => (JSON.parse(line) as { lease: HeldLease }).lease);
+    },
   };
 }
 
-/** A lease with the time it was taken at, ISO 8601 or "unknown". */
-export type HeldLease = Lease & { readonly takenAt: string };
-
-/** Who breaks leases, when (ISO 8601) and why: kept on the host. */
-export interface BreakNote {
-  readonly time: string;
-  readonly actor: string;
-  readonly reason: string;
-}
-
-/**
- * Removes leases that others hold, as they were seen; those that changed since stay. Each is kept with the note as a line
- * of JSON in `<leaseDir>/.broken`. Returns those that are broken, by this call or by a former one with the same note.
- */
-export async function breakHostLeases(
-  host: Host,
-  seen: readonly HeldLease[],
-  { time, actor, reason }: BreakNote,
-): Promise<readonly HeldLease[]> {
-  const same = (a: HeldLease, b: HeldLease) =>
-    a.pci === b.pci &&
-    a.cluster === b.cluster &&
-    a.installation === b.installation &&
-    a.deployment === b.deployment &&
-    a.takenAt === b.takenAt;
-  const going = (await listed(host)).filter((lease) => seen.some((one) => same(one, lease)));
-  const note = `${JSON.stringify({ time, actor, reason }).slice(0, -1)},"lease":`;
-  const lines = going.map(({ text: _text, ...lease }) => `${note}${JSON.stringify(lease)}}\n`);
-  const args = going.flatMap(({ pci, text }) => [pci, text]);
-  const { stdout, stderr, exitCode } = await runScript(host, BREAK, [note, ...args], lines.join(''));
-  if (exitCode !== 0) throw unusable(host, 'broken', stderr);
-  return stdout
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => (JSON.parse(line) as { lease: HeldLease }).lease);
-}
+const isSame = (a: HeldLease, b: HeldLease): boolean =>
+  a.pci === b.pci &&
+  a.cluster === b.cluster &&
+  a.installation === b.installation &&
+  a.deployment === b.deployment &&
+  a.takenAt === b.takenAt;
 
 /** Every lease with what its file holds, line ends as blanks. */
 async function listed(host: Host): Promise<readonly (HeldLease & { readonly text: string })[]> {

@@ -117,7 +117,7 @@ export interface UnitState {
 
 /** GPU leases of all teams on one host: one file per GPU, put there by ln, no expiry. */
 export interface Leases {
-  list(): Promise<readonly (Lease & { readonly takenAt: string })[]>;
+  list(): Promise<readonly HeldLease[]>;
   /** Takes all of `pci` in the given order, or none. Own leases count as taken. Errors: LEASE_HELD naming the holder, LEASE_DIR_MISSING with the command for the administrator. */
   take(pci: readonly string[], owner: LeaseOwner): Promise<void>;
   /** Releases those of `pci` that `owner` holds; of others it touches none. `deployment` undefined releases the owner's of every number. */
@@ -125,6 +125,21 @@ export interface Leases {
     pci: readonly string[],
     owner: Omit<LeaseOwner, 'deployment'> & { readonly deployment?: number },
   ): Promise<void>;
+  /**
+   * Removes leases of whoever holds them, as they were seen; those that changed since stay. Each is kept with the note as
+   * a line of JSON in `<leaseDir>/.broken`. Returns those that are broken, by this call or by a former one with this note.
+   */
+  breakHeld(seen: readonly HeldLease[], note: BreakNote): Promise<readonly HeldLease[]>;
+}
+
+/** A lease with the time it was taken at, ISO 8601 or "unknown". */
+export type HeldLease = Lease & { readonly takenAt: string };
+
+/** Who breaks leases, when (ISO 8601) and why: kept on the host. */
+export interface BreakNote {
+  readonly time: string;
+  readonly actor: string;
+  readonly reason: string;
 }
 
 export type LeaseOwner = Pick<Lease, 'cluster' | 'installation' | 'deployment'>;

@@ -3,7 +3,6 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
-import { breakHostLeases } from '../../src/drivers/leases.ts';
 import type { Drivers, Host, Leases } from '../../src/drivers/types.ts';
 import { startTestServer, type TestServer } from '../support/ssh-server.ts';
 
@@ -143,7 +142,7 @@ describe('breaking leases', () => {
     await leases.take(GPUS.slice(0, 2), theirs);
     await leases.take(GPUS.slice(2), ours);
     const seen = await leases.list();
-    expect(await breakHostLeases(host, seen.slice(0, 2), note)).toEqual(seen.slice(0, 2));
+    expect(await host.leases.breakHeld(seen.slice(0, 2), note)).toEqual(seen.slice(0, 2));
     expect(await pcis()).toEqual(GPUS.slice(2).map((pci) => `${pci} qwen`));
     expect(await broken()).toEqual(seen.slice(0, 2).map((lease) => ({ ...note, lease })));
   });
@@ -151,9 +150,9 @@ describe('breaking leases', () => {
   it('a second time with the same note says the same and writes nothing twice', async () => {
     await leases.take(GPUS.slice(0, 2), theirs);
     const seen = await leases.list();
-    await breakHostLeases(host, seen.slice(0, 1), note);
-    expect(await breakHostLeases(host, seen, note)).toEqual(seen);
-    expect(await breakHostLeases(host, seen, note)).toEqual(seen);
+    await host.leases.breakHeld(seen.slice(0, 1), note);
+    expect(await host.leases.breakHeld(seen, note)).toEqual(seen);
+    expect(await host.leases.breakHeld(seen, note)).toEqual(seen);
     expect(await broken()).toHaveLength(2);
   });
 
@@ -161,7 +160,7 @@ describe('breaking leases', () => {
     await leases.take(GPUS.slice(0, 1), theirs);
     const seen = await leases.list();
     await writeFile(join(dir, '.broken'), `${JSON.stringify({ ...note, lease: seen[0] })}\n`);
-    expect(await breakHostLeases(host, seen, note)).toEqual(seen);
+    expect(await host.leases.breakHeld(seen, note)).toEqual(seen);
     expect(await pcis()).toEqual([]);
     expect(await broken()).toHaveLength(1);
   });
@@ -179,7 +178,7 @@ describe('breaking leases', () => {
     const now = await leases.list();
     const takenAt =
       'cluster' in owner || 'installation' in owner || 'deployment' in owner ? now[0]!.takenAt : note.time;
-    expect(await breakHostLeases(host, [{ ...seen[0]!, takenAt }], note)).toEqual([]);
+    expect(await host.leases.breakHeld([{ ...seen[0]!, takenAt }], note)).toEqual([]);
     expect(await leases.list()).toEqual(now);
     expect(await readdir(dir)).toEqual([GPUS[0]]);
   });
@@ -189,7 +188,7 @@ describe('breaking leases', () => {
     await writeFile(join(dir, GPUS[0]!), 'rubbish\nof two lines\n');
     await writeFile(join(dir, GPUS[1]!), '');
     const seen = await leases.list();
-    expect(await breakHostLeases(host, seen, note)).toEqual(seen);
+    expect(await host.leases.breakHeld(seen, note)).toEqual(seen);
     expect(await leases.list()).toEqual([]);
     await leases.take(GPUS, ours);
     expect(await pcis()).toHaveLength(4);
@@ -197,9 +196,9 @@ describe('breaking leases', () => {
 
   it('without a folder, or of nothing, breaks nothing', async () => {
     const lease = { pci: GPUS[0]!, ...theirs, takenAt: note.time };
-    await expect(breakHostLeases(host, [lease], note)).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
+    await expect(host.leases.breakHeld([lease], note)).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
     await mkdir(dir, { recursive: true });
-    expect(await breakHostLeases(host, [lease], note)).toEqual([]);
+    expect(await host.leases.breakHeld([lease], note)).toEqual([]);
     expect(await readdir(dir)).toEqual([]);
   });
 
@@ -207,7 +206,7 @@ describe('breaking leases', () => {
     await leases.take(GPUS.slice(0, 1), theirs);
     const seen = await leases.list();
     await writeFile(join(dir, '.broken'), '', { mode: 0o444 });
-    await expect(breakHostLeases(host, seen, note)).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
+    await expect(host.leases.breakHeld(seen, note)).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
     expect(await leases.list()).toEqual(seen);
   });
 });

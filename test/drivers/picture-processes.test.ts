@@ -35,7 +35,7 @@ function shows(rows: readonly string[], other: Partial<Output> = {}): Host {
   const stdout = [...rows, `boot\t${BOOT}\t`, ''].join('\n');
   return {
     ...fakeHost((argv) => (argv[2] === LOOK ? { stdout, ...other } : {})),
-    leases: { list: async () => [], take: async () => {}, release: async () => {} },
+    leases: { list: async () => [], take: async () => {}, release: async () => {}, breakHeld: async () => [] },
   };
 }
 const pictured = async (...rows: string[]) => (await takePicture(shows(rows), SCOPE)).things;

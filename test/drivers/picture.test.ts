@@ -226,7 +226,7 @@ interface Case {
   readonly act: () => Promise<unknown>;
   readonly scope?: Partial<PictureScope>;
 }
-/** Why a method changes nothing by itself. */
+/** Why a method leaves nothing by itself. */
 type Reads = string;
 
 const HOST = {
@@ -390,6 +390,7 @@ const LEASES = {
       },
     },
   ],
+  breakHeld: 'removes what others left, and keeps who asked for it on purpose',
 } satisfies Record<keyof Leases, readonly Case[] | Reads>;
 
 const WEIGHTS = {

@@ -63,7 +63,12 @@ export function fakeHost(
     writeFile: notFaked('writeFile'),
     expand: async (path) => path.replace(/^~(?=\/|$)/, options.home ?? '/home/ops'),
     runtime: notFaked('runtime'),
-    leases: { list: notFaked('leases'), take: notFaked('leases'), release: notFaked('leases') },
+    leases: {
+      list: notFaked('leases'),
+      take: notFaked('leases'),
+      release: notFaked('leases'),
+      breakHeld: notFaked('leases'),
+    },
     picture: notFaked('picture'),
     fetch: notFaked('fetch'),
   };

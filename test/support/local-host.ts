@@ -90,6 +90,7 @@ export async function localHost(
       list: async () => [],
       take: async () => {},
       release: async () => {},
+      breakHeld: async () => [],
     },
     picture: async () => ({ host: name, things: {}, kept: [] }),
     fetch: (url, init) => {

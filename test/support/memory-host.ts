@@ -370,6 +370,10 @@ function leasesOf(at: MemoryHost, through: Through): Leases {
             at.leases.delete(one);
         }
       }),
+    breakHeld: (seen) =>
+      through('leases.breakHeld', true, () =>
+        seen.filter(({ pci, takenAt }) => at.leases.get(pci)?.takenAt === takenAt && at.leases.delete(pci)),
+      ),
   };
 }
 

@@ -2,11 +2,14 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import proto from '@temporalio/proto';
 import { Worker } from '@temporalio/worker';
+import type { LeaseRow } from '../../activities/leases.ts';
 import { connectClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
+import type { FoundCluster } from '../../src/plan/adopt.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import { clusterWorkflowId, WORKFLOW_QUEUE, type DeploymentRecord } from '../../workflows/messages.ts';
+import type { BreakRequest, LeaseList } from '../../workflows/leases.ts';
+import { clusterWorkflowId, WORKFLOW_QUEUE, type Admitted, type DeploymentRecord } from '../../workflows/messages.ts';
 import { MemorySite, type ActivityCall, type ActivityName } from './memory-site.ts';
 import { aSpec } from './specs.ts';
 import { startTemporal } from './temporal.ts';
@@ -51,6 +54,46 @@ try {
       await save('destroy-succeeded', await run('destroy'));
       await saveEntity('cluster', spec.name);
     });
+    await recorded('lost', async ({ spec, run }) => {
+      await run('deploy', spec);
+      const { installation } = await client.record(spec.name);
+      await env.client.workflow.getHandle(clusterWorkflowId(spec.name)).terminate('its record is lost');
+      const found = await client.ask<FoundCluster>('adoption', [{ spec, installation }]);
+      await saveLast('adoption');
+      await client.adopt(spec.name, { ...found, spec, specDigest: specDigest(spec), actor: 'tester' });
+      await run('destroy');
+      await saveEntity('cluster-adopted', spec.name);
+    });
+    await recorded('leased', async ({ spec, run }) => {
+      await run('deploy', spec);
+      const { leases } = await client.ask<LeaseList>('leases', [{ spec }]);
+      await saveLast('leases');
+      const [{ host, gpu: _gpu, ...lease }] = leases as [LeaseRow];
+      const why = { actor: 'tester', reason: 'its owner is gone', force: true, notAfter: client.notAfter() };
+      await client.ask('breakLeases', [{ spec, host, leases: [lease], ...why } satisfies BreakRequest]);
+      await saveLast('breakLeases');
+    });
+    await recorded('superseded', async ({ spec, site, run }) => {
+      site.trouble({ at: called('awaitEngine'), what: 'waits' });
+      const running = run('deploy', spec);
+      await until(() => site.calls.some(({ activity }) => activity === 'awaitEngine'));
+      const next = await begin(spec, 'deploy', { takeOver: true });
+      site.release();
+      site.heal();
+      await save('deploy-superseded', await running);
+      await save('deploy-taken-over', await finished(spec.name, next));
+      await saveEntity('cluster-taken-over', spec.name);
+    });
+    const many = Array.from({ length: 101 }, (_, index) => `d${index}`);
+    await recorded(
+      'many',
+      async ({ spec, site, run }) => {
+        site.trouble({ at: ({ activity, host }) => activity === 'observeHost' && host === 'd70', what: 'fails' });
+        await save('deploy-of-many', await run('deploy', spec));
+        await saveLast('batch');
+      },
+      many,
+    );
     await recorded('failed', async ({ spec, site, run }) => {
       site.trouble({ at: called('acceptPair'), what: 'fails' });
       await save('deploy-rolled-back', await run('deploy', spec));
@@ -75,11 +118,13 @@ try {
   await env.teardown();
 }
 
+type Operation = 'deploy' | 'destroy';
+
 interface Recording {
   readonly spec: ClusterSpec;
   readonly site: MemorySite;
   /** Runs an operation to its end and returns the id of its workflow. */
-  readonly run: (operation: 'deploy' | 'destroy', spec?: ClusterSpec) => Promise<string>;
+  readonly run: (operation: Operation, spec?: ClusterSpec) => Promise<string>;
 }
 
 function called(name: ActivityName): (call: ActivityCall) => boolean {
@@ -87,16 +132,20 @@ function called(name: ActivityName): (call: ActivityCall) => boolean {
 }
 
 /** A cluster and a site of its own, served while `body` runs. */
-async function recorded(name: string, body: (recording: Recording) => Promise<void>): Promise<void> {
-  const spec = specOf(name);
+async function recorded(
+  name: string,
+  body: (recording: Recording) => Promise<void>,
+  decode?: readonly string[],
+): Promise<void> {
+  const spec = specOf(name, decode);
   const site = new MemorySite(spec);
   const worker = await Worker.create({ ...common, taskQueue: `tandem-${spec.site}`, activities: site.activities });
   await worker.runUntil(() => body({ spec, site, run: (operation, aim = spec) => operate(aim, operation) }));
 }
 
-function specOf(name: string): ClusterSpec {
-  const list = ['p0', 'd0', 'd1'].map((host, index) => ({ name: host, address: `10.0.0.${index + 1}`, gpus: GPU }));
-  const router = { name: 'router-0', address: '10.0.0.9', gpus: { ...GPU, count: 0 } };
+function specOf(name: string, decode: readonly string[] = ['d0', 'd1']): ClusterSpec {
+  const list = ['p0', ...decode].map((host, index) => ({ name: host, address: `10.0.0.${index + 1}`, gpus: GPU }));
+  const router = { name: 'router-0', address: '10.0.1.1', gpus: { ...GPU, count: 0 } };
   const role = { replicas: 1, gpus: GPU };
   return aSpec({
     name,
@@ -118,17 +167,26 @@ async function reads(spec: ClusterSpec): Promise<void> {
   await client.ask('readiness', [{ spec }]);
   await client.ask('health', [{ serving, spec }]);
   await client.ask('logs', [{ serving, spec, names, tailLines: 5 }]);
-  for (const type of ['plan', 'check', 'readiness', 'health', 'logs']) {
-    const [execution] = await listed(`WorkflowType = '${type}' AND ExecutionStatus = 'Completed'`);
-    await save(type, execution!.workflowId);
-  }
+  for (const type of ['plan', 'check', 'readiness', 'health', 'logs']) await saveLast(type);
 }
 
-async function operate(spec: ClusterSpec, operation: 'deploy' | 'destroy'): Promise<string> {
-  const request = { operation, spec, specDigest: specDigest(spec), actor: 'tester' } as const;
-  const { deployment, workflowId } = await client.submit(spec.name, request);
+/** What was asked last of this type and has ended. */
+async function saveLast(type: string): Promise<void> {
+  const [execution] = await listed(`WorkflowType = '${type}' AND ExecutionStatus = 'Completed'`);
+  await save(type, execution!.workflowId);
+}
+
+async function operate(spec: ClusterSpec, operation: Operation): Promise<string> {
+  return await finished(spec.name, await begin(spec, operation));
+}
+
+async function begin(spec: ClusterSpec, operation: Operation, { takeOver = false } = {}): Promise<Admitted> {
+  return await client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester', takeOver });
+}
+
+async function finished(cluster: string, { deployment, workflowId }: Admitted): Promise<string> {
   await client.settled(workflowId);
-  await ended(spec.name, deployment);
+  await ended(cluster, deployment);
   return workflowId;
 }
 
@@ -144,14 +202,21 @@ async function ended(cluster: string, deployment: number): Promise<DeploymentRec
 /** Every run of an entity that has ended, oldest first: it continues as new after an operation. */
 async function saveEntity(name: string, cluster: string): Promise<void> {
   const workflowId = clusterWorkflowId(cluster);
-  const query = `WorkflowId = '${workflowId}' AND ExecutionStatus = 'ContinuedAsNew'`;
   const { deployments } = await client.record(cluster);
-  const runs = await eventually(async () => {
-    const found = await listed(query);
-    return found.length === deployments.length ? found : undefined;
+  const over = Math.max(...deployments.map(({ finishedAt }) => Date.parse(finishedAt!)));
+  const current = await eventually(async () => {
+    const { runId, startTime } = await env.client.workflow.getHandle(workflowId).describe();
+    return startTime.getTime() >= over ? runId : undefined;
   });
-  runs.sort((a, b) => a.startTime.getTime() - b.startTime.getTime());
-  for (const [index, { runId }] of runs.entries()) await save(`${name}-${index + 1}`, workflowId, runId);
+  const ended: string[] = [];
+  for (let run = await before(workflowId, current); run !== ''; run = await before(workflowId, run)) ended.unshift(run);
+  for (const [index, runId] of ended.entries()) await save(`${name}-${index + 1}`, workflowId, runId);
+}
+
+/** The run that continued as this one; empty where there is none. */
+async function before(workflowId: string, runId: string): Promise<string> {
+  const { events } = await env.client.workflow.getHandle(workflowId, runId).fetchHistory();
+  return events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId ?? '';
 }
 
 async function listed(query: string) {

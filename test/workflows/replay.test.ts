@@ -28,7 +28,8 @@ beforeAll(async () => {
 }, 60_000);
 
 const replay = async (told: History): Promise<void> => {
-  await Worker.runReplayHistory({ workflowBundle: workflowBundled, dataConverter }, told);
+  const { workflowId } = told.events![0]!.workflowExecutionStartedEventAttributes!;
+  await Worker.runReplayHistory({ workflowBundle: workflowBundled, dataConverter }, told, workflowId!);
 };
 
 it.each(names)('the history %s replays on the workflows of today', async (name) => {
@@ -42,22 +43,27 @@ describe('the histories kept', () => {
       const [first] = events!;
       const end = events!.at(-1)!;
       const how = Object.keys(end).find((key) => /^workflowExecution.*EventAttributes$/.test(key))!;
-      const outcome = /"outcome":"(stuck|rolled-back|unchanged|succeeded)"/.exec(endTextOf(end))?.[1];
+      const outcome = /"outcome":"(stuck|rolled-back|unchanged|succeeded|superseded)"/.exec(endTextOf(end))?.[1];
       return [first!.workflowExecutionStartedEventAttributes!.workflowType!.name, outcome ?? how.slice(17, -15)].join(
         ' ',
       );
     });
     expect([...new Set(kept)].sort()).toEqual([
+      'adoption Completed',
+      'batch Completed',
+      'breakLeases Completed',
       'check Completed',
       'cluster ContinuedAsNew',
       'deploy Canceled',
       'deploy rolled-back',
       'deploy stuck',
       'deploy succeeded',
+      'deploy superseded',
       'deploy unchanged',
       'destroy stuck',
       'destroy succeeded',
       'health Completed',
+      'leases Completed',
       'logs Completed',
       'plan Completed',
       'readiness Completed',

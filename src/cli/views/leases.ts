@@ -1,7 +1,7 @@
 import type { LeaseRow } from '../../../activities/leases.ts';
 import type { LeaseList } from '../../../workflows/leases.ts';
 import type { ClusterRecord } from '../../../workflows/messages.ts';
-import type { HeldLease } from '../../drivers/leases.ts';
+import type { HeldLease } from '../../drivers/types.ts';
 import { table } from './table.ts';
 
 /**
