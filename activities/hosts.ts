@@ -27,6 +27,8 @@ export interface ObserveHost {
 }
 
 const PRESENCE_TIMEOUT_MS = 10_000;
+/** A deployment's folder, or that of a job which is half made or half removed: nothing else is deleted by its name alone. */
+const LEFTOVER = /^(deployments\/[\w-]+-\d+|jobs\/\.tandem-[\w-]+(\.gone)?\.\d+)$/;
 
 /** What is on a host, and its leases. */
 export function createHostActivities(drivers: Drivers) {
@@ -73,20 +75,21 @@ export function createHostActivities(drivers: Drivers) {
       await drivers.host(ref, signal()).leases.take(pci, owner);
     },
 
-    /** Deletes the folders of deployments of a cluster, whose units are gone. */
+    /** Deletes folders in stateDir that a removal left half-way: "deployments/demo-3", "jobs/.tandem-demo-router-0-3.gone.17". */
     async removeFolders({
       ref,
-      cluster,
-      deployments,
+      folders,
     }: {
       readonly ref: HostRef;
-      readonly cluster: string;
-      readonly deployments: readonly number[];
+      readonly folders: readonly string[];
     }): Promise<void> {
       const host = drivers.host(ref, signal());
-      const folder = await host.expand(`${ref.stateDir}/deployments`);
-      const folders = deployments.map((number) => `${folder}/${cluster}-${number}`);
-      await host.must({ argv: ['rm', '-rf', '--', ...folders], timeoutMs: PRESENCE_TIMEOUT_MS });
+      const stateDir = await host.expand(ref.stateDir);
+      const paths = folders.map((folder) => {
+        if (!LEFTOVER.test(folder)) throw new TypeError(`no folder that a removal leaves: ${folder}`);
+        return `${stateDir}/${folder}`;
+      });
+      await host.must({ argv: ['rm', '-rf', '--', ...paths], timeoutMs: PRESENCE_TIMEOUT_MS });
     },
 
     /** Releases those of the leases that `owner` holds; without a deployment number, those of every number. */

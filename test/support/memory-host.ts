@@ -151,7 +151,7 @@ function outputOf(at: MemoryHost, { argv }: Command): Output {
       if (rest[0] === '-s') return output('', isThere(at, last) ? 0 : 1);
       break;
     case 'rm':
-      if (rest[0] === '-rf') return removed(at, last);
+      if (rest[0] === '-rf') return removed(at, rest.slice(2));
       break;
     case 'rmdir':
       return removedIfEmpty(at, last);
@@ -192,9 +192,11 @@ const isThere = (at: MemoryHost, path: string): boolean =>
 
 const isIn = (folder: string) => (path: string) => path === folder || path.startsWith(`${folder}/`);
 
-function removed(at: MemoryHost, folder: string): Output {
-  for (const path of [...at.files.keys()].filter(isIn(folder))) at.files.delete(path);
-  for (const path of [...at.folders].filter(isIn(folder))) at.folders.delete(path);
+function removed(at: MemoryHost, folders: readonly string[]): Output {
+  for (const folder of folders) {
+    for (const path of [...at.files.keys()].filter(isIn(folder))) at.files.delete(path);
+    for (const path of [...at.folders].filter(isIn(folder))) at.folders.delete(path);
+  }
   return output();
 }
 
@@ -472,7 +474,8 @@ function pictureIn(at: MemoryHost, { cluster, installation, ports, modelPath, im
   }
   for (const [pci, lease] of at.leases)
     if (lease.cluster === cluster && lease.installation === installation) mine.leases.set(pci, lease);
-  const ofCluster = (name: string) => name.includes(`/deployments/${cluster}-`);
+  const ofCluster = (name: string) =>
+    name.includes(`/deployments/${cluster}-`) || name.includes(`/jobs/.tandem-${cluster}-`);
   for (const name of [...at.files.keys()].filter(ofCluster)) mine.files.set(name, '');
   for (const name of [...at.folders].filter(ofCluster)) mine.folders.add(name);
   for (const name of at.partial) if (name.startsWith(`${path}.partial-${cluster}-`)) mine.partial.add(name);

@@ -145,6 +145,18 @@ describe('a cluster', () => {
     expect(await operations.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded' });
   });
 
+  it('destroyed is rid of what a removal left half-way before, where no unit tells of it', async () => {
+    const spec = oneOf();
+    const site = operations.open(spec);
+    await operations.run(spec);
+    const [path] = [...site.hosts.get('p0')!.files.keys()].filter((name) => name.includes('/deployments/'));
+    const stateDir = path!.split('/deployments/')[0];
+    for (const folder of [`deployments/${spec.name}-7/`, `jobs/.tandem-${spec.name}-router-0-7.gone.4711/`])
+      site.hosts.get('d3')!.folders.add(`${stateDir}/${folder}`);
+    expect(await operations.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
+    expect(site.picture()).toEqual({});
+  });
+
   it('keeps images and complete weights when it is destroyed', async () => {
     const spec = oneOf();
     const site = operations.open(spec);

@@ -52,9 +52,8 @@ export async function nothingLeft(
     const look = () => pictureOf(act, ref, scope);
     const first = await look();
     // Of a start or a removal that was cut off: no unit is there to be found by.
-    const deployments = foldersIn(first, cluster);
-    if (deployments.length > 0)
-      await act({ summary: `delete folders on ${ref.name}` }).removeFolders({ ref, cluster, deployments });
+    const folders = foldersIn(first);
+    if (folders.length > 0) await act({ summary: `delete folders on ${ref.name}` }).removeFolders({ ref, folders });
     return differs(first).length === 0 ? first : await settled(look, differs);
   });
 }
@@ -77,13 +76,10 @@ async function tell(
   );
 }
 
-/** Numbers of the deployments whose folders are there. */
-function foldersIn({ things }: HostPicture, cluster: string): readonly number[] {
-  const numbers = (things.file ?? []).flatMap((path) => {
-    const number = path.split(`/deployments/${cluster}-`)[1]?.split('/')[0] ?? '';
-    return /^\d+$/.test(number) ? [Number(number)] : [];
-  });
-  return [...new Set(numbers)].toSorted((a, b) => a - b);
+/** Folders of deployments, and those of jobs that are half made or half removed: no unit uses them. */
+function foldersIn({ things }: HostPicture): readonly string[] {
+  const folders = (things.file ?? []).flatMap((path) => /\/((?:deployments\/|jobs\/\.)[^/]+)\//.exec(path)?.[1] ?? []);
+  return [...new Set(folders)].toSorted(byText);
 }
 
 /** A command of somebody who reads this cluster's logs or health looks like one that was lost: what is not clean is looked at again. */
