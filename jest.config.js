@@ -14,4 +14,6 @@ export default {
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   testTimeout: 30_000,
   maxWorkers: 2,
+  // Every command of a test starts processes, and a fork of a large process is slow.
+  workerIdleMemoryLimit: '300MB',
 };

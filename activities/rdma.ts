@@ -15,6 +15,8 @@ const CONNECT_LIMIT_MS = 20_000;
 /** What a test takes beyond its seconds: buffers, queue pairs, the exchange of addresses, the summary. */
 const OVERHEAD_MS = 10_000;
 const RETRY_EVERY_MS = 200;
+/** What servers get for their summaries once every client has its answer: one whose client failed would wait for another. */
+const SUMMARY_MS = 2_000;
 
 /** How perftest's client says that nobody listens yet. */
 const REFUSED = /Couldn't connect to|Connection refused|Unable to open file descriptor for socket connection/i;
@@ -35,28 +37,42 @@ export const createRdmaActivities = (drivers: Pick<Drivers, 'host'>) => ({
    * failed measurement is a finding. No process of it is left when the promise settles. Errors: HOST_*.
    */
   async measureRound({ round: { tests }, refs, seconds, waive }: MeasureRound): Promise<Finding[]> {
-    const over = new AbortController();
+    const [over, answered] = [new AbortController(), new AbortController()];
     const ends = AbortSignal.any([signal(), over.signal]);
-    setMaxListeners(0, ends); // Every host of the round listens.
-    const hosts = new Map(refs.map((ref) => [ref.name, drivers.host(ref, ends)]));
-    const hostOf = (name: string): Host => hosts.get(name)!;
+    const serversEnd = AbortSignal.any([ends, answered.signal]);
+    for (const each of [ends, serversEnd]) setMaxListeners(0, each); // Every host of the round listens.
+    const hostOf = (name: string, until: AbortSignal): Host =>
+      drivers.host(
+        refs.find((ref) => ref.name === name)!,
+        until,
+      );
     const servers = new Map<LinkTest, Output>();
     const serving = [...new Set(tests.map(({ target }) => target.host))].map(async (name) => {
       const own = tests.filter(({ target }) => target.host === name);
       const commands = own.map((test) => serverOf(test, seconds));
-      const outputs = await hostOf(name).runAll(commands, { parallel: true });
-      own.forEach((test, index) => servers.set(test, outputs[index]!));
+      try {
+        const outputs = await hostOf(name, serversEnd).runAll(commands, { parallel: true });
+        own.forEach((test, index) => servers.set(test, outputs[index]!));
+      } catch (error) {
+        if (!answered.signal.aborted) throw error;
+      }
     });
     const answers = new Map<LinkTest, Output>();
     const asking = [...new Set(tests.map(({ source }) => source.host))].map(async (name) => {
       const own = tests.filter(({ source }) => source.host === name);
-      await measure(hostOf(name), own, { seconds, answers, isOver: (test) => ends.aborted || servers.has(test), ends });
+      const isOver = (test: LinkTest) => ends.aborted || servers.has(test);
+      await measure(hostOf(name, ends), own, { seconds, answers, isOver, ends });
     });
+    void Promise.all(asking)
+      .then(() => pause(SUMMARY_MS, undefined, { signal: answered.signal }))
+      .then(() => answered.abort())
+      .catch(() => undefined); // A client was lost, which ends all; or the servers were quicker.
     // The first error ends the rest at once, and all are waited for: whoever reads it may start the next round.
     const work = [...serving, ...asking].map((one) =>
       one.catch((error: unknown) => (over.abort(error), Promise.reject(error))),
     );
     const failed = (await Promise.allSettled(work)).find(({ status }) => status === 'rejected');
+    answered.abort();
     if (failed) throw over.signal.reason;
     return tests.map((test) => judgeLink(test, bandwidthOf(answers.get(test)!, servers.get(test)), waive));
   },

@@ -19,8 +19,9 @@ it('folders that a removal left half-way are deleted, and no others by their nam
     'jobs/tandem-a-router-0-2',
   ];
   for (const folder of folders) await mkdir(join(stateDir, folder, 'in'), { recursive: true });
-  const { removeFolders } = createHostActivities(localDrivers([host]));
-  const remove = (...some: readonly string[]) => removeFolders({ ref: hostRef('h0', '127.84.6.1'), folders: some });
+  const activities = createHostActivities(localDrivers([host]));
+  const remove = (...some: readonly string[]) =>
+    activities.removeFolders({ ref: hostRef('h0', '127.84.6.1'), folders: some });
 
   await remove('deployments/a-1', 'jobs/.tandem-a-prefill-0-1.gone.17');
   expect(await readdir(join(stateDir, 'deployments'))).toEqual(['a-2']);

@@ -128,6 +128,18 @@ describe('a round of bandwidth tests', () => {
     ]);
   });
 
+  it('does not wait for a server whose client failed for good: nobody else comes to it', async () => {
+    const failing: Answer = () => ({ exitCode: 1, stderr: 'Unable to init the socket connection\n' });
+    const drivers = fakeDrivers({ p0: failing, d0: fabric().server });
+    const findings = await createRdmaActivities(drivers).measureRound(round(link(0), link(1)));
+    const evidence = expect.stringContaining('ib_write_bw failed: Unable to init the socket connection');
+    expect(findings).toMatchObject([
+      { verdict: 'fail', evidence },
+      { verdict: 'fail', evidence },
+    ]);
+    expect(drivers.running()).toBe(0);
+  });
+
   it('warns with the reason when the check is waived', async () => {
     const { server, client } = fabric(() => 1);
     const waived = { ...round(link(0)), waive: [{ check: 'rdma-bandwidth', reason: 'lab' }] };
