@@ -6,6 +6,8 @@ import type { ClusterSpec } from '../src/spec/schema.ts';
 const HOSTS_OF_NETWORK = 250;
 /** Sizes that share networks: hosts of others have addresses of their own, so that two runs never meet. */
 const SIZES_OF_NETWORK = 4;
+/** Two of a host's eight: at 256 hosts some 1,600 tests at once would measure how two cores start processes. */
+const RDMA_DEVICES = ['bnxt_re0', 'bnxt_re1'];
 /** Prefill engines of ten engines: most clusters have more decode than prefill. */
 const PREFILL_OF_TEN = 4;
 
@@ -37,6 +39,7 @@ export function benchSpec(
     hosts: { ssh: { user: 'ops', port: 2222, identityFile, knownHostsFile }, leaseDir: '~/leases', list },
     prefill: { replicas: prefill, gpus: { product: 'MI300X', count: 8 } },
     decode: { replicas: engines - prefill, gpus: { product: 'MI300X', count: 8 } },
+    rdma: { devices: RDMA_DEVICES },
     router: { host: 'router-0', port: 30000, runtime: 'process' },
   });
   const { spec, diagnostics } = loadSpec(text, cluster);

@@ -14,9 +14,11 @@ const counted = (texts: readonly string[]): string =>
     .map((text) => `${texts.filter((each) => each === text).length} ${text}`)
     .join(', ');
 
-/** The results as the page docs/chaos.md, Markdown. */
+/** The results, oldest first, as the page docs/chaos.md, Markdown. Of a case that was run again the last run counts. */
 export function report(lines: readonly Line[]): string {
-  const cases = lines.filter((line) => line.kind === 'case');
+  const ran = lines.filter((line) => line.kind === 'case');
+  const cases = [...new Map(ran.map((line) => [`${line.case} ${line.seed}`, line])).values()];
+  const mended = ran.filter((line) => line.violations.length > 0 && !cases.includes(line));
   const races = lines.filter((line) => line.kind === 'race');
   const failed = cases.filter(({ violations }) => violations.length > 0);
   const lost = races.filter(({ violations }) => violations.length > 0);
@@ -32,12 +34,12 @@ export function report(lines: readonly Line[]): string {
     '# Crash campaign',
     'Written by `npm run chaos`. Each case runs one operation on simulated hosts, strikes it at one step, and holds the end against what the hosts show: succeeded and serving; or rolled back to the picture from before; or stuck with everything that differs named; nothing started twice; and after `destroy` the hosts are as before all. A case of a crash that comes too late counts as not struck.',
     [
-      `- commit: ${unique(lines.map(({ commit }) => commit)).join(', ')}`,
+      `- commits: ${unique(lines.map(({ commit }) => commit)).join(', ')}`,
       `- seeds: ${unique(lines.map(({ seed }) => String(seed))).join(', ')}`,
       `- cases run: ${cases.length} (${unique(cases.map(({ case: name }) => name)).length} of the ${matrix().length} of the matrix); struck: ${struck.length}, of these in the wanted step ${own.length}, in a later one ${struck.length - own.length}`,
       `- ends: ${counted(cases.map(({ outcome }) => outcome))}`,
       `- destroyed at the first attempt: ${cases.filter(({ destroys }) => destroys === 1).length} of ${cases.length}`,
-      `- broken promises: ${failed.length} cases`,
+      `- broken promises: ${failed.length} cases; broken in a run before, and not when run again: ${unique(mended.map(({ case: name }) => name)).join(', ') || 'none'}`,
       `- two Temporal servers race for the same GPUs: ${races.length} rounds, ${counted(races.map(({ refused }) => `the loser refused by ${refused || 'nothing'}`))}; broken: ${lost.length}`,
     ].join('\n'),
     [
