@@ -3,6 +3,7 @@ import { planCluster } from '../src/plan/plan.ts';
 import { planDestroy, type DestroyPlan } from '../src/plan/destroy.ts';
 import { externalRouter } from '../src/plan/router-row.ts';
 import type { ExternalRouterPlan, Plan, PlanInput } from '../src/plan/types.ts';
+import type { ClusterSpec } from '../src/spec/schema.ts';
 
 /**
  * The pure planner in activities, so that what it decided is in the event history and a later planner cannot break
@@ -20,10 +21,13 @@ export const createPlanActivities = () => ({
   },
 
   /** Errors: NAME_CONFLICT. */
-  async planDestruction(
-    input: Parameters<typeof planDestroy>[0],
-  ): Promise<DestroyPlan & { readonly external?: ExternalRouterPlan }> {
-    const external = externalRouter(input.spec);
+  async planDestruction({
+    spec,
+    ...input
+  }: Parameters<typeof planDestroy>[0] & { readonly spec: ClusterSpec }): Promise<
+    DestroyPlan & { readonly external?: ExternalRouterPlan }
+  > {
+    const external = externalRouter(spec);
     return { ...planDestroy(input), ...(external ? { external } : {}) };
   },
 });

@@ -97,7 +97,6 @@ async function whatIsThere(
     inventory,
     // Without a record of its own it takes what the hosts show.
     ...(recorded ? { installation, deployment } : {}),
-    knownHosts: serving?.hosts ?? [],
   });
 }
 

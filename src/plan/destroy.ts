@@ -1,10 +1,8 @@
-import type { ClusterSpec } from '../spec/schema.ts';
 import { foundGroups, isOwn, onlyInstallation, strangers } from './found.ts';
-import { knownRefs } from './host-ref.ts';
 import { byText } from './order.ts';
 import { removal } from './removals.ts';
 import { releasePlans } from './supplies.ts';
-import type { HostRef, Inventory, LeasePlan, RemovalPlan } from './types.ts';
+import type { Inventory, LeasePlan, RemovalPlan } from './types.ts';
 
 /** Everything of a cluster that goes when it is destroyed, and what is left alone. */
 export interface DestroyPlan {
@@ -13,12 +11,8 @@ export interface DestroyPlan {
   /** The router first, so that no request meets a half-gone cluster, then decode, then prefill. */
   readonly removals: readonly RemovalPlan[];
   readonly leases: readonly LeasePlan[];
-  /** Hosts that hold something of it, by name. */
-  readonly hosts: readonly HostRef[];
   /** Units with the cluster's label of another installation, of an unknown deployment or origin, "host: unit, …": never touched. */
   readonly strangers: readonly string[];
-  /** Hosts that hold something of it and that neither the spec nor the record says how to reach. */
-  readonly unreachable: readonly string[];
 }
 
 const ORDER = { router: 0, decode: 1, prefill: 2 } as const;
@@ -29,20 +23,15 @@ const ORDER = { router: 0, decode: 1, prefill: 2 } as const;
  */
 export function planDestroy({
   cluster,
-  spec,
   inventory,
   installation: recorded,
   deployment,
-  knownHosts = [],
 }: {
   readonly cluster: string;
-  readonly spec: ClusterSpec;
   readonly inventory: Inventory;
   readonly installation?: string | undefined;
   /** The number of this operation: units of later ones are left alone. */
   readonly deployment?: number | undefined;
-  /** How to reach hosts that the spec no longer names. */
-  readonly knownHosts?: readonly HostRef[];
 }): DestroyPlan {
   const installation = recorded ?? onlyInstallation(cluster, inventory) ?? '';
   const owner = { installation, ...(recorded !== undefined && deployment !== undefined && { deployment }) };
@@ -53,16 +42,5 @@ export function planDestroy({
     .toSorted((a, b) => ORDER[a.role] - ORDER[b.role] || b.index - a.index || byText(a.name, b.name))
     .map((unit) => removal(unit, true, `${cluster} is destroyed`));
   const leases = releasePlans({ name: cluster }, inventory, installation, []);
-  const refs = knownRefs(spec, knownHosts);
-  const names = [
-    ...new Set([...removals.flatMap(({ parts }) => parts.map(({ host }) => host)), ...leases.map(({ host }) => host)]),
-  ];
-  return {
-    installation,
-    removals,
-    leases,
-    hosts: names.toSorted(byText).flatMap((name) => refs.get(name) ?? []),
-    strangers: strangers(inventory, owner),
-    unreachable: names.filter((name) => !refs.has(name)).toSorted(byText),
-  };
+  return { installation, removals, leases, strangers: strangers(inventory, owner) };
 }

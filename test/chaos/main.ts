@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { startStack, type Stack } from '../support/stack.ts';
 import { CRASHES, matrix, nameOf, randomOf, shuffled, type CrashCase } from './cases.ts';
 import { contender, race } from './race.ts';
-import { report, type Line } from './report.ts';
+import { counting, report, type Line } from './report.ts';
 import { runRound, startWorld, type World } from './run.ts';
 
 const { values } = parseArgs({
@@ -67,10 +67,10 @@ try {
 const lines = ours();
 writeFileSync(values.page, `${report(lines)}\n`);
 console.log(`\n${report(lines)}`);
-process.exitCode = lines.some(({ violations }) => violations.length > 0) ? 1 : 0;
+process.exitCode = counting(lines).some(({ violations }) => violations.length > 0) ? 1 : 0;
 
 async function runMatrix(): Promise<void> {
-  const whole = ours().filter(({ violations }) => violations.length === 0);
+  const whole = counting(ours()).filter(({ violations }) => violations.length === 0);
   const done = new Set(whole.map((line) => (line.kind === 'case' ? line.case : '')));
   const wanted = matrix().filter((one) => new RegExp(values.only).test(nameOf(one)) && !done.has(nameOf(one)));
   let world: World | undefined;

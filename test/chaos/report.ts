@@ -14,10 +14,15 @@ const counted = (texts: readonly string[]): string =>
     .map((text) => `${texts.filter((each) => each === text).length} ${text}`)
     .join(', ');
 
-/** The results, oldest first, as the page docs/chaos.md, Markdown. Of a case that was run again the last run counts. */
+/** The results that count, of lines from the oldest on: of a case that was run again its last run. */
+export const counting = (lines: readonly Line[]): readonly Line[] => [
+  ...new Map(lines.map((line, at) => [line.kind === 'case' ? `${line.case} ${line.seed}` : at, line])).values(),
+];
+
+/** The results, oldest first, as the page docs/chaos.md, Markdown. */
 export function report(lines: readonly Line[]): string {
   const ran = lines.filter((line) => line.kind === 'case');
-  const cases = [...new Map(ran.map((line) => [`${line.case} ${line.seed}`, line])).values()];
+  const cases = counting(lines).filter((line) => line.kind === 'case');
   const mended = ran.filter((line) => line.violations.length > 0 && !cases.includes(line));
   const races = lines.filter((line) => line.kind === 'race');
   const failed = cases.filter(({ violations }) => violations.length > 0);

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { matrix, nameOf, pairwise, type CrashCase } from '../chaos/cases.ts';
-import { EVERY_CASE } from '../support/choice.ts';
 import { contender, race } from '../chaos/race.ts';
 import { runRound, startWorld, type World } from '../chaos/run.ts';
 import { startStack, type Stack } from '../support/stack.ts';
@@ -11,21 +10,18 @@ import { startStack, type Stack } from '../support/stack.ts';
  */
 const ROUNDS = pairwise(['reboot']);
 
-/** Two minutes that do not fit into `npm test` on two cores: `npm run test:exhaustive` runs them. */
-const suite = EVERY_CASE ? describe : describe.skip;
-
 /** Apart from the addresses of the campaign, which may run at the same time. */
 const PLACE = { slot: 0, block: 94 };
 
 let world: World;
 beforeAll(async () => {
-  if (EVERY_CASE) world = await startWorld(4, PLACE.block);
+  world = await startWorld(4, PLACE.block);
 }, 120_000);
 afterAll(async () => {
   await world?.stack.stop();
 }, 60_000);
 
-suite.each(ROUNDS.map((cases) => ({ crash: cases[0]!.crash, cases })))('a crash: $crash', ({ cases }) => {
+describe.each(ROUNDS.map((cases) => ({ crash: cases[0]!.crash, cases })))('a crash: $crash', ({ cases }) => {
   it(`${cases.map(({ operation, stage }) => `${operation} at ${stage}`).join(', ')}: each ends as promised, nothing is there twice, and destroy leaves nothing`, async () => {
     const results = await runRound(world, cases, 1);
     expect(results).toEqual(
@@ -41,7 +37,7 @@ it('the choice is of the matrix, and every operation meets every crash of it', (
   expect(new Set(chosen).size).toBe(chosen.length);
 });
 
-suite('two Temporal servers that deploy to the same GPUs at once', () => {
+describe('two Temporal servers that deploy to the same GPUs at once', () => {
   let stacks: [Stack, Stack];
   beforeAll(async () => {
     stacks = [world.stack, await startStack({ spec: contender(PLACE, 'one', 30000), beside: world.stack })];
