@@ -130,7 +130,7 @@ const isRefused = ({ exitCode, stdout, stderr }: Output): boolean =>
 /** What the client measured; where it has nothing, its reason and that of its server, which often is the real one. */
 function bandwidthOf(client: Output, server: Output | undefined): Reading<LinkBandwidth> {
   const measured = read(ibWriteBw, client);
-  if (measured.value) return measured;
+  if (measured.value || !server) return measured; // A server that was ended has nothing to say.
   const other = read(ibWriteBw, server);
   return { why: other.value ? measured.why : `${measured.why}; on the other end: ${other.why}` };
 }
