@@ -1,4 +1,5 @@
-import type { Stack, StackProcess } from '../support/stack.ts';
+import type { Stack } from '../support/stack.ts';
+import type { StackProcess } from '../support/temporal-stack.ts';
 import { processesWith } from '../support/processes.ts';
 import type { CrashName } from './cases.ts';
 

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { until } from '../support/processes.ts';
-import { startStack, stackSpec, type Stack, type StackProcess } from '../support/stack.ts';
+import { startStack, stackSpec, type Stack } from '../support/stack.ts';
+import type { StackProcess } from '../support/temporal-stack.ts';
 
 /**
  * A deploy goes on when the Temporal worker or the Temporal server is killed in the middle, and nothing is done twice:

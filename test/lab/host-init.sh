@@ -28,7 +28,7 @@ mount -t tmpfs -o mode=1777 lab dev/shm
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 mkdir -p opt/tandem
-mount --bind "$project" opt/tandem # It may lie in a folder that the host has of its own.
+mount --rbind "$project" opt/tandem # It may lie in a folder that the host has of its own.
 mount -o remount,bind,ro opt/tandem
 cp -a "$tree" .tree
 pivot_root . .before

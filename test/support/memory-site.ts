@@ -85,6 +85,7 @@ export class MemorySite implements Surroundings {
   readonly rooms = new Map<string, (met: void) => void>();
   readonly calls: ActivityCall[] = [];
   readonly driverCalls: DriverCall[] = [];
+  readonly #driverCallsOf = new WeakMap<ActivityCall, readonly DriverCall[]>();
   readonly drivers: Drivers;
   readonly activities: Activities;
   #count = 0;
@@ -172,11 +173,12 @@ export class MemorySite implements Surroundings {
   ): Promise<T> {
     const within = this.#within.getStore();
     const call: DriverCall = { host, method, changes, within, begun: this.#next() };
-    const first = (fits: (other: DriverCall) => boolean) =>
-      within !== undefined && !this.driverCalls.some((other) => other.within === within && fits(other));
+    const own = within && (this.#driverCallsOf.get(within) ?? []);
+    const first = (fits: (other: DriverCall) => boolean) => own !== undefined && !own.some(fits);
     const hangs = first(() => true) && this.#due(within!, 'hangs');
     const breaksOff = changes && first((other) => other.changes) && this.#due(within!, 'breaks-off');
     this.driverCalls.push(call);
+    if (within) this.#driverCallsOf.set(within, [...own!, call]);
     try {
       signal?.throwIfAborted();
       if (hangs) await this.#untilCancelled(signal);

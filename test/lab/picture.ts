@@ -1,0 +1,41 @@
+import type { Lab, LabHost } from './lab.ts';
+
+/** Everything on a lab host that a deployment could leave, by root's own look and not by the product's. */
+export type LabPicture = Readonly<Record<string, readonly string[]>>;
+
+/** Shell commands whose lines are the rows of each kind. */
+const LOOKS = {
+  containers: 'docker ps -a --no-trunc --format "{{.Names}} {{.State}}"',
+  // Where programs of users may write; what the engine keeps of its containers is seen by it.
+  files:
+    'find /home /tmp /dev/shm /root /var/tmp /srv /opt /etc /usr/local -xdev -not -path "/opt/tandem/*" -printf "%p %y %s\\n"',
+  processes:
+    'ps -eo user:16,args --no-headers | grep -v -e "nsenter" -e "ps -eo" -e "\\[sshd\\]" -e "sshd: ops" -e "sleep 1$"',
+  ports: 'ss -Hltn | tr -s " " | cut -d " " -f 4',
+  groups: 'find /sys/fs/cgroup -maxdepth 3 -path "*/tandem-lab-*/*" -type d',
+} as const;
+
+/** Images and complete weights, which hosts keep as a cache. */
+const KEPT = 'docker images --format "{{.Repository}}:{{.Tag}}"';
+
+export async function labPicture(lab: Lab): Promise<Readonly<Record<string, LabPicture>>> {
+  return Object.fromEntries(
+    await Promise.all(lab.hosts.map(async (host) => [host.name, await pictureOf(host)] as const)),
+  );
+}
+
+async function pictureOf(host: LabHost): Promise<LabPicture> {
+  const kinds = Object.entries(LOOKS).map(async ([kind, look]) => [kind, await rowsOf(host, look)] as const);
+  const picture = Object.fromEntries(await Promise.all(kinds));
+  return { ...picture, files: picture['files']!.filter((row) => !row.includes('/models')) };
+}
+
+export const keptImages = (host: LabHost): Promise<readonly string[]> => rowsOf(host, KEPT);
+
+async function rowsOf(host: LabHost, look: string): Promise<readonly string[]> {
+  const { stdout } = await host.run(['sh', '-c', look]);
+  return stdout
+    .split('\n')
+    .filter((row) => row !== '')
+    .toSorted();
+}
