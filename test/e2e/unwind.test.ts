@@ -4,9 +4,13 @@ import { execa } from 'execa';
 import type { z } from 'zod';
 import type { Fault } from '../../src/sim/faults.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { some } from '../support/choice.ts';
 import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
-/** A deploy that fails, at any of its steps, leaves every host as it was: seen on the hosts, not told by the product. */
+/**
+ * A deploy that fails, at any of its steps, leaves every host as it was: seen on the hosts, not told by the product. Every
+ * second step in `npm test`, where workflows/unwind.test.ts fails each of them in memory.
+ */
 const base = stackSpec(3);
 let stack: Stack;
 
@@ -117,7 +121,7 @@ async function onHost(name: string, line: string): Promise<void> {
 
 let before: Picture;
 
-describe.each(CASES.map((one, index) => ({ ...one, name: `f${index + 1}` })))(
+describe.each(some(CASES, 2).map((one, index) => ({ ...one, name: `f${index + 1}` })))(
   'a deploy that fails at $step',
   ({ name, step, code, host, faults = [], prepare, spec = {} }) => {
     it('says code, host and remedy, and leaves every host as it was', async () => {
