@@ -44,6 +44,7 @@ export async function deploy(input: OperationInput): Promise<OperationResult> {
       operation,
       measured,
       held: new Set(),
+      routed: new Set(),
       ref: refsOf(plan),
     };
     const before = await operation.step('picture', () => pictures(context));

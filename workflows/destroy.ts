@@ -31,7 +31,8 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
     const hosts = new Map(refs.map((ref) => [ref.name, ref]));
     const ofKind = (wanted: RemovalPlan['kind']) => plan.removals.filter(({ kind }) => kind === wanted);
     const held = new Set<string>();
-    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts, held };
+    const routed = new Set<string>();
+    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts, held, routed };
     await operation.forward(
       [
         unwireExternal(at),
@@ -67,6 +68,8 @@ interface Destruction {
   readonly hosts: ReadonlyMap<string, HostRef>;
   /** Hosts where a unit could not be removed: their GPUs stay leased, since it may use them. */
   readonly held: Set<string>;
+  /** Engines that could not be taken out of the router of others: they run on, since requests still come to them. */
+  readonly routed: Set<string>;
 }
 
 /** Every host that the spec or the record knows and that is not given up. */
@@ -101,26 +104,37 @@ async function whatIsThere(
 }
 
 /** A router of others keeps running: its list must not keep engines that are about to end. */
-function unwireExternal({ input: { spec }, operation, plan: { external, removals }, hosts }: Destruction): Step {
-  const drainTimeoutSeconds = spec.upgrade.drainTimeoutSeconds;
+function unwireExternal({ input: { spec }, operation, plan, hosts, held, routed }: Destruction): Step {
+  const { external, removals } = plan;
+  const { drainTimeoutSeconds } = spec.upgrade;
   return {
     name: 'unwire-engines',
     run: async () => {
       if (!external) return;
       await operation.each(removals, async ({ name, url, parts }, act) => {
         if (url === undefined) return;
-        await act({ summary: `take ${name} out of routing`, minutes: minutesOf(drainTimeoutSeconds) }).unwireEngine({
-          router: external,
-          engine: { name, url, ...(spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {}) },
-          ref: hosts.get(parts[0]!.host)!,
-          drainTimeoutSeconds,
-        });
+        try {
+          await act({ summary: `take ${name} out of routing`, minutes: minutesOf(drainTimeoutSeconds) }).unwireEngine({
+            router: external,
+            engine: { name, url, ...(spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {}) },
+            ref: hosts.get(parts[0]!.host)!,
+            drainTimeoutSeconds,
+          });
+        } catch (error) {
+          routed.add(name);
+          for (const { host } of parts) held.add(host);
+          throw error;
+        }
       });
     },
   };
 }
 
-function remove({ input, operation, hosts, held }: Destruction, name: string, removals: readonly RemovalPlan[]): Step {
+function remove(
+  { input, operation, hosts, held, routed }: Destruction,
+  name: string,
+  removals: readonly RemovalPlan[],
+): Step {
   const { cluster, installation, spec } = input;
   const timeoutSeconds = spec.engine.stopTimeoutSeconds;
   const parts = removals.flatMap(({ name: unit, runtime, deployment, parts: rows }) =>
@@ -129,7 +143,13 @@ function remove({ input, operation, hosts, held }: Destruction, name: string, re
       return ref ? [{ name: unit, runtime, deployment, rank, cluster, installation, ref }] : [];
     }),
   );
-  return { name, run: () => operation.each(parts, (unit, act) => removeUnit(act, unit, timeoutSeconds, held)) };
+  return {
+    name,
+    run: () =>
+      operation.each(parts, async (unit, act) => {
+        if (!routed.has(unit.name)) await removeUnit(act, unit, timeoutSeconds, held);
+      }),
+  };
 }
 
 /** Of copies that were cut by a take-over or lost with their Temporal server; complete weights stay. */

@@ -38,7 +38,7 @@ export function failedOf(several: unknown, step: string): Failed {
     const details = cause.details?.[0] as Partial<FailureDetails> | undefined;
     return {
       step,
-      host: details?.host ?? place,
+      host: details?.host || place,
       code: cause.type ?? 'INTERNAL',
       message: cause.message,
       evidence: details?.evidence ?? '',

@@ -249,11 +249,10 @@ async function needDestroyed({ record, before, cluster, promise, course, fanOut,
     const hosts = hostsOf(site, record, failed(fanOut, failing));
     const nameless = hosts.filter((host) => !record.leftBehind.some((row) => row.includes(host)));
     promise(nameless.length === 0, `${nameless.join(', ')} named`);
-    // What could not be seen on one host may still be listed by a router of others.
+    // What could not be seen on one host, or be taken out of routing, is still listed by a router of others.
+    const mayBeListed = ['observe', 'unwire-engines'].includes(fanOut.step);
     const elsewhere = left().filter(
-      (row) =>
-        !hosts.some((host) => row.startsWith(`${host} `)) &&
-        !(fanOut.step === 'observe' && row.includes(' router-entry ')),
+      (row) => !hosts.some((host) => row.startsWith(`${host} `)) && !(mayBeListed && row.includes(' router-entry ')),
     );
     promise(elsewhere.length === 0, `the rest gone, but for ${elsewhere.join('; ')}`);
   }

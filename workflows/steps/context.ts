@@ -15,6 +15,8 @@ export interface DeployContext {
   readonly operation: Operation;
   /** Hosts where a unit could not be removed: their GPUs stay leased, since it may use them. */
   readonly held: Set<string>;
+  /** Engines that could not be taken out of a router that stays: they run on, since requests still come to them. */
+  readonly routed: Set<string>;
   /** Where acceptance leaves what it measured. */
   readonly measured: { value?: Measured };
   readonly ref: (host: string) => HostRef;

@@ -3,7 +3,10 @@ import type { OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { minutesOf, startingRanks, unitAt, type DeployContext } from './context.ts';
 
-export function launch({ plan, input, operation, held, ref }: DeployContext, role: EnginePlan['role']): OperationStep {
+export function launch(
+  { plan, input, operation, held, routed, ref }: DeployContext,
+  role: EnginePlan['role'],
+): OperationStep {
   const { cluster, installation } = input;
   const engines = plan[role].filter(({ proven }) => !proven);
   const ranks = startingRanks(plan).filter(({ engine }) => engine.role === role);
@@ -35,6 +38,7 @@ export function launch({ plan, input, operation, held, ref }: DeployContext, rol
     },
     undo: () =>
       operation.each(ranks, async ({ engine, rank, host }, act) => {
+        if (routed.has(engine.name)) return;
         const unit = { ...unitAt(input, { ...engine, rank }), ref: ref(host) };
         await removeUnit(act, unit, engine.stopTimeoutSeconds, held);
       }),

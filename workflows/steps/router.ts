@@ -1,4 +1,4 @@
-import type { RemovalPlan } from '../../src/plan/types.ts';
+import type { EnginePlan, RemovalPlan } from '../../src/plan/types.ts';
 import type { Operation, OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { enginesOf, isListed, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
@@ -34,8 +34,15 @@ const ROUTER_STOP_S = 30;
  * list. What was listed at the URL of a new engine was another one, which made room for it.
  */
 export function wireEngines(context: DeployContext): OperationStep {
-  const { plan, listed, input, operation, ref } = context;
+  const { plan, listed, input, operation, ref, held, routed } = context;
   const { router, kvGeneration } = plan;
+  const routerStays = router.kind === 'external' || router.action === 'keep';
+  /** One in whose place nothing is started again: it does less harm running than listed and gone. */
+  const outlives = ({ ranks }: EnginePlan) =>
+    routerStays &&
+    !plan.removals.some(
+      ({ first, parts }) => first && parts.some((part) => ranks.some(({ host }) => host === part.host)),
+    );
   const missing = enginesOf(plan).filter((engine) => engine.action !== 'keep' || !isListed(engine, plan, listed));
   const at = { router, ...routerRef(plan, ref) };
   return {
@@ -61,12 +68,16 @@ export function wireEngines(context: DeployContext): OperationStep {
             kvGeneration: before.pairingKey ?? kvGeneration,
           });
         } else {
-          await unwire(operation, act, {
-            ...at,
-            engine,
-            ref: ref(engine.host),
-            drainTimeoutSeconds: input.spec.upgrade.drainTimeoutSeconds,
-          });
+          const { drainTimeoutSeconds } = input.spec.upgrade;
+          try {
+            await unwire(operation, act, { ...at, engine, ref: ref(engine.host), drainTimeoutSeconds });
+          } catch (error) {
+            if (outlives(engine)) {
+              routed.add(engine.name);
+              for (const { host } of engine.ranks) held.add(host);
+            }
+            throw error;
+          }
         }
       }),
   };
