@@ -173,7 +173,10 @@ async function reads(spec: ClusterSpec): Promise<void> {
 /** What was asked last of this type and has ended. */
 async function saveLast(type: string): Promise<void> {
   const [execution] = await listed(`WorkflowType = '${type}' AND ExecutionStatus = 'Completed'`);
-  await save(type, execution!.workflowId);
+  await save(
+    type.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+    execution!.workflowId,
+  );
 }
 
 async function operate(spec: ClusterSpec, operation: Operation): Promise<string> {
