@@ -9,8 +9,8 @@ const LOOKS = {
   // Where programs of users may write; what the engine keeps of its containers is seen by it.
   files:
     'find /home /tmp /dev/shm /root /var/tmp /srv /opt /etc /usr/local -xdev -not -path "/opt/tandem/*" -printf "%p %y %s\\n"',
-  processes:
-    'ps -eo user:16,args --no-headers | grep -v -e "nsenter" -e "ps -eo" -e "\\[sshd\\]" -e "sshd: ops" -e "sleep 1$"',
+  // Of users, and what containers run, which is root's: the rest is the host's own, and those that look.
+  processes: 'ps -eo user:16,args --no-headers | grep -e "^ops " -e sglang -e smg | grep -v -e "sshd: " -e grep',
   ports: 'ss -Hltn | tr -s " " | cut -d " " -f 4',
   groups: 'find /sys/fs/cgroup -maxdepth 3 -path "*/tandem-lab-*/*" -type d',
 } as const;
