@@ -6,7 +6,7 @@ import type { OperationInput, OperationResult } from './messages.ts';
 import { observeReachable } from './observe.ts';
 import { conduct, type Operation } from './operation.ts';
 import { presenceAt, type Act } from './proxies.ts';
-import { minutesOf } from './steps/context.ts';
+import { leaveRouted, minutesOf, type Staying } from './steps/context.ts';
 import { removeUnit } from './steps/engines.ts';
 import { nothingLeft } from './steps/picture.ts';
 
@@ -31,8 +31,7 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
     const hosts = new Map(refs.map((ref) => [ref.name, ref]));
     const ofKind = (wanted: RemovalPlan['kind']) => plan.removals.filter(({ kind }) => kind === wanted);
     const held = new Set<string>();
-    const routed = new Set<string>();
-    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts, held, routed };
+    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts, held, routed: new Set() };
     await operation.forward(
       [
         unwireExternal(at),
@@ -61,15 +60,11 @@ export async function destroy(input: OperationInput): Promise<OperationResult> {
 
 type DestroyPlan = Awaited<ReturnType<ReturnType<Act>['planDestruction']>>;
 
-interface Destruction {
+interface Destruction extends Staying {
   readonly input: OperationInput;
   readonly operation: Operation;
   readonly plan: DestroyPlan;
   readonly hosts: ReadonlyMap<string, HostRef>;
-  /** Hosts where a unit could not be removed: their GPUs stay leased, since it may use them. */
-  readonly held: Set<string>;
-  /** Engines that could not be taken out of the router of others: they run on, since requests still come to them. */
-  readonly routed: Set<string>;
 }
 
 /** Every host that the spec or the record knows and that is not given up. */
@@ -104,8 +99,10 @@ async function whatIsThere(
 }
 
 /** A router of others keeps running: its list must not keep engines that are about to end. */
-function unwireExternal({ input: { spec }, operation, plan, hosts, held, routed }: Destruction): Step {
-  const { external, removals } = plan;
+function unwireExternal(at: Destruction): Step {
+  const { operation, hosts } = at;
+  const { spec } = at.input;
+  const { external, removals } = at.plan;
   const { drainTimeoutSeconds } = spec.upgrade;
   return {
     name: 'unwire-engines',
@@ -121,8 +118,7 @@ function unwireExternal({ input: { spec }, operation, plan, hosts, held, routed 
             drainTimeoutSeconds,
           });
         } catch (error) {
-          routed.add(name);
-          for (const { host } of parts) held.add(host);
+          leaveRouted(at, name, parts);
           throw error;
         }
       });
@@ -130,11 +126,8 @@ function unwireExternal({ input: { spec }, operation, plan, hosts, held, routed 
   };
 }
 
-function remove(
-  { input, operation, hosts, held, routed }: Destruction,
-  name: string,
-  removals: readonly RemovalPlan[],
-): Step {
+function remove(at: Destruction, name: string, removals: readonly RemovalPlan[]): Step {
+  const { input, operation, hosts } = at;
   const { cluster, installation, spec } = input;
   const timeoutSeconds = spec.engine.stopTimeoutSeconds;
   const parts = removals.flatMap(({ name: unit, runtime, deployment, parts: rows }) =>
@@ -143,13 +136,7 @@ function remove(
       return ref ? [{ name: unit, runtime, deployment, rank, cluster, installation, ref }] : [];
     }),
   );
-  return {
-    name,
-    run: () =>
-      operation.each(parts, async (unit, act) => {
-        if (!routed.has(unit.name)) await removeUnit(act, unit, timeoutSeconds, held);
-      }),
-  };
+  return { name, run: () => operation.each(parts, (unit, act) => removeUnit(act, unit, timeoutSeconds, at)) };
 }
 
 /** Of copies that were cut by a take-over or lost with their Temporal server; complete weights stay. */

@@ -2,7 +2,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { createHostActivities } from '../../activities/hosts.ts';
-import { hostRef, localDrivers, localHost, type LocalHost } from '../support/local-host.ts';
+import { localDrivers, localHost, type LocalHost } from '../support/local-host.ts';
 
 let host: LocalHost;
 beforeAll(async () => {
@@ -20,8 +20,7 @@ it('folders that a removal left half-way are deleted, and no others by their nam
   ];
   for (const folder of folders) await mkdir(join(stateDir, folder, 'in'), { recursive: true });
   const activities = createHostActivities(localDrivers([host]));
-  const remove = (...some: readonly string[]) =>
-    activities.removeFolders({ ref: hostRef('h0', '127.84.6.1'), folders: some });
+  const remove = (...some: readonly string[]) => activities.removeFolders({ ref: host.ref, folders: some });
 
   await remove('deployments/a-1', 'jobs/.tandem-a-prefill-0-1.gone.17');
   expect(await readdir(join(stateDir, 'deployments'))).toEqual(['a-2']);

@@ -10,6 +10,7 @@ import { machineOf, type Machine } from '../../src/sim/machine.ts';
 import { machineFiles } from '../../src/sim/machine-files.ts';
 import { Scenario } from '../../src/sim/scenario.ts';
 import { newKeyPair } from '../../src/sim/ssh-keys.ts';
+import { until } from '../support/processes.ts';
 
 /**
  * Real hosts on this machine: network, mount, UTS and PID namespaces with a disk, users, an OpenSSH server and a Docker
@@ -194,7 +195,9 @@ async function makeHost(
       closeSync(log);
       child.unref();
       await writeFile(join(dir, 'pid'), String(child.pid));
-      await until(`lab host ${name} answers`, isUp, () => readFile(join(dir, 'log'), 'utf8'));
+      await until(`lab host ${name} answers`, isUp, READY_MS).catch(async (error: Error) => {
+        throw new Error(`${error.message}; ${await readFile(join(dir, 'log'), 'utf8')}`);
+      });
       if (docker) await loadEngine(name);
     },
   };
@@ -278,7 +281,7 @@ async function outerProcess(name: string): Promise<number | undefined> {
 async function endHost(name: string): Promise<void> {
   const pid = await outerProcess(name);
   if (pid !== undefined) process.kill(pid, 'SIGKILL');
-  await until(`lab host ${name} is off`, async () => (await outerProcess(name)) === undefined);
+  await until(`lab host ${name} is off`, async () => (await outerProcess(name)) === undefined, READY_MS);
 }
 
 /** Takes a lab down, also what is left of one whose starter was killed. Errors: what stays, by name. */
@@ -310,10 +313,3 @@ export async function remains(): Promise<readonly string[]> {
 
 const namespaces = async (): Promise<readonly string[]> =>
   (await readdir('/run/netns').catch(() => [])).filter((name) => name.startsWith(`${BRIDGE}-`));
-
-async function until(what: string, is: () => Promise<boolean>, evidence?: () => Promise<string>): Promise<void> {
-  for (const end = Date.now() + READY_MS; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
-    if (await is()) return;
-    if (Date.now() > end) throw new Error(`not in ${READY_MS / 1000} s: ${what}; ${(await evidence?.()) ?? ''}`);
-  }
-}

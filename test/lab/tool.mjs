@@ -22,7 +22,7 @@ function writeBandwidth() {
   const nic = machine.nics.find(({ device }) => device === value('-d'));
   if (!nic) return fail(`IB device ${value('-d')} not found`);
   const mine = nic.rateGbps * nic.efficiency;
-  const port = Number(value('-p') ?? 18515);
+  const port = Number(value('-p'));
   const server = args.at(-1);
   const meet = (socket) => {
     socket.on('error', () => fail('Completion with error at client'));

@@ -4,6 +4,7 @@ import { EVERY_CASE } from '../support/choice.ts';
 import { specOf } from '../support/memory-scenarios.ts';
 import type { ActivityCall, MemorySite } from '../support/memory-site.ts';
 import { startOperations, type Operations } from '../support/memory-temporal.ts';
+import { until } from '../support/processes.ts';
 
 // A cluster of so many hosts that fan-outs run in children. Most of its hosts have no engine: to look at them is enough.
 
@@ -112,8 +113,7 @@ describe('an operation over more hosts than one history should hold', () => {
       const { spec, site } = opened();
       site.trouble({ ...on('observeHost', 'd5'), what: 'hangs' });
       const admitted = await operations.begin(spec);
-      while (!site.driverCalls.some(({ host }) => host === 'd5'))
-        await new Promise((resolve) => setTimeout(resolve, 5));
+      await until('d5 is looked at', () => site.driverCalls.some(({ host }) => host === 'd5'), 60_000);
       if (what === 'a cancel') await operations.client.cancel(spec.name, { actor: 'tester' });
       else await operations.client.submit(spec.name, { operation: 'destroy', actor: 'tester', takeOver: true });
       expect(await operations.ended(spec.name, admitted)).toMatchObject({ outcome });

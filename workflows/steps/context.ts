@@ -6,17 +6,27 @@ import type { Act } from '../proxies.ts';
 
 export type RouterList = Awaited<ReturnType<ReturnType<Act>['routerEngines']>>;
 
-export interface DeployContext {
+/** What an operation could not take away, and what therefore stays with it. */
+export interface Staying {
+  /** Hosts where a unit could not be removed: their GPUs stay leased, since it may use them. */
+  readonly held: Set<string>;
+  /** Engines that could not be taken out of a router that stays: they run on, since requests still come to them. */
+  readonly routed: Set<string>;
+}
+
+/** Leaves an engine that is still routed where it runs. */
+export function leaveRouted({ held, routed }: Staying, name: string, at: readonly { readonly host: string }[]): void {
+  routed.add(name);
+  for (const { host } of at) held.add(host);
+}
+
+export interface DeployContext extends Staying {
   readonly input: OperationInput;
   readonly plan: Plan;
   readonly inventory: Inventory;
   /** What the router listed when the operation began: what an undo restores. */
   readonly listed: RouterList;
   readonly operation: Operation;
-  /** Hosts where a unit could not be removed: their GPUs stay leased, since it may use them. */
-  readonly held: Set<string>;
-  /** Engines that could not be taken out of a router that stays: they run on, since requests still come to them. */
-  readonly routed: Set<string>;
   /** Where acceptance leaves what it measured. */
   readonly measured: { value?: Measured };
   readonly ref: (host: string) => HostRef;

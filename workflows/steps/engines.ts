@@ -1,12 +1,10 @@
 import type { EnginePlan } from '../../src/plan/types.ts';
 import type { OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
-import { minutesOf, startingRanks, unitAt, type DeployContext } from './context.ts';
+import { minutesOf, startingRanks, unitAt, type DeployContext, type Staying } from './context.ts';
 
-export function launch(
-  { plan, input, operation, held, routed, ref }: DeployContext,
-  role: EnginePlan['role'],
-): OperationStep {
+export function launch(context: DeployContext, role: EnginePlan['role']): OperationStep {
+  const { plan, input, operation, ref } = context;
   const { cluster, installation } = input;
   const engines = plan[role].filter(({ proven }) => !proven);
   const ranks = startingRanks(plan).filter(({ engine }) => engine.role === role);
@@ -38,20 +36,20 @@ export function launch(
     },
     undo: () =>
       operation.each(ranks, async ({ engine, rank, host }, act) => {
-        if (routed.has(engine.name)) return;
         const unit = { ...unitAt(input, { ...engine, rank }), ref: ref(host) };
-        await removeUnit(act, unit, engine.stopTimeoutSeconds, held);
+        await removeUnit(act, unit, engine.stopTimeoutSeconds, context);
       }),
   };
 }
 
-/** Stops and forgets a unit; where that fails, its host is noted in `held`. */
+/** Stops and forgets a unit that is not routed any more; where that fails, its host is noted in `held`. */
 export async function removeUnit(
   act: Act,
   unit: Parameters<ReturnType<Act>['removeRank']>[0],
   timeoutSeconds: number,
-  held: Set<string>,
+  { held, routed }: Staying,
 ): Promise<void> {
+  if (routed.has(unit.name)) return;
   const summary = `remove ${unit.name} from ${unit.ref.name}`;
   try {
     await act({ summary, minutes: minutesOf(timeoutSeconds) }).stopRank({ ...unit, timeoutSeconds });

@@ -1,10 +1,20 @@
 import type { EnginePlan, RemovalPlan } from '../../src/plan/types.ts';
 import type { Operation, OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
-import { enginesOf, isListed, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
+import {
+  enginesOf,
+  isListed,
+  leaveRouted,
+  leavingUnits,
+  minutesOf,
+  routerRef,
+  unitAt,
+  type DeployContext,
+} from './context.ts';
 import { removeUnit, stopUnits } from './engines.ts';
 
-export function startRouter({ plan, input, operation, held, ref }: DeployContext): readonly OperationStep[] {
+export function startRouter(context: DeployContext): readonly OperationStep[] {
+  const { plan, input, operation, ref } = context;
   const { router } = plan;
   if (router.kind === 'external' || router.action === 'keep') return [];
   const at = { ref: ref(router.host), router, cluster: input.cluster, installation: input.installation };
@@ -22,7 +32,7 @@ export function startRouter({ plan, input, operation, held, ref }: DeployContext
           .act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) })
           .awaitRouter(at);
       },
-      undo: () => removeUnit(operation.act, unit, ROUTER_STOP_S, held),
+      undo: () => removeUnit(operation.act, unit, ROUTER_STOP_S, context),
     },
   ];
 }
@@ -34,7 +44,7 @@ const ROUTER_STOP_S = 30;
  * list. What was listed at the URL of a new engine was another one, which made room for it.
  */
 export function wireEngines(context: DeployContext): OperationStep {
-  const { plan, listed, input, operation, ref, held, routed } = context;
+  const { plan, listed, input, operation, ref } = context;
   const { router, kvGeneration } = plan;
   const routerStays = router.kind === 'external' || router.action === 'keep';
   /** One in whose place nothing is started again: it does less harm running than listed and gone. */
@@ -72,10 +82,7 @@ export function wireEngines(context: DeployContext): OperationStep {
           try {
             await unwire(operation, act, { ...at, engine, ref: ref(engine.host), drainTimeoutSeconds });
           } catch (error) {
-            if (outlives(engine)) {
-              routed.add(engine.name);
-              for (const { host } of engine.ranks) held.add(host);
-            }
+            if (outlives(engine)) leaveRouted(context, engine.name, engine.ranks);
             throw error;
           }
         }
