@@ -11,7 +11,7 @@ export interface Call {
 
 /** Calls that began before all of them had ended; the next group began when they had. */
 export interface Group {
-  /** Most that were open at once: the bound of the fan-out. */
+  /** Most that ran at once: the bound of the fan-out, or of the Temporal worker. */
   readonly limit: number;
   readonly calls: readonly Call[];
 }
@@ -22,7 +22,7 @@ export interface Recorded {
   readonly events: number;
   /** Of all histories. */
   readonly bytes: number;
-  /** Attempts beyond the first, which the floor does not repeat. */
+  /** Attempts beyond the first. */
   readonly retries: number;
   /** Seconds from the first schedule to the last end, by activity. */
   readonly seconds: Readonly<Record<string, number>>;
@@ -34,6 +34,7 @@ export async function readOperation(client: Client, workflowId: string): Promise
   const groups: { limit: number; calls: Call[] }[] = [];
   const names = new Map<string, string>();
   const open = new Set<string>();
+  const running = new Set<string>();
   const spans = new Map<string, { from: number; to: number }>();
   let retries = 0;
   for (const { at, event, of } of eventsInOrder(histories)) {
@@ -45,15 +46,21 @@ export async function readOperation(client: Client, workflowId: string): Promise
       const group = groups.at(-1)!;
       group.calls.push({ activity, input: await decoded(scheduled.input?.payloads ?? []) });
       open.add(id);
-      group.limit = Math.max(group.limit, open.size);
       names.set(id, activity);
       spans.set(activity, { from: spans.get(activity)?.from ?? at, to: at });
     }
-    retries += Math.max(0, (event.activityTaskStartedEventAttributes?.attempt ?? 1) - 1);
+    const started = event.activityTaskStartedEventAttributes;
+    if (started) {
+      running.add(idOf(of, started.scheduledEventId));
+      const group = groups.at(-1)!;
+      group.limit = Math.max(group.limit, running.size);
+      retries += Math.max(0, (started.attempt ?? 1) - 1);
+    }
     const ended = event.activityTaskCompletedEventAttributes ?? event.activityTaskFailedEventAttributes;
     if (ended) {
       const id = idOf(of, ended.scheduledEventId);
       open.delete(id);
+      running.delete(id);
       spans.get(names.get(id)!)!.to = at;
     }
   }

@@ -48,7 +48,9 @@ try {
     for (let round = 1; round <= Number(values.rounds); round += 1) {
       const { run, recorded } = await deploy(temporal, hosts, round);
       product.push(run);
-      process.stderr.write(`${hosts} hosts, round ${round}: deploy ${run.seconds.toFixed(1)} s`);
+      process.stderr.write(
+        `${hosts} hosts, round ${round}: deploy ${run.seconds.toFixed(1)} s, ${run.events} events, ${run.retries} retries, ${run.memoryMiB.toFixed(0)} MiB`,
+      );
       floor.push(await withoutTemporal(recorded, hosts, round));
       process.stderr.write(`, floor ${floor.at(-1)!.seconds.toFixed(1)} s\n`);
     }

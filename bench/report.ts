@@ -20,6 +20,7 @@ export interface FloorRun {
   readonly seconds: number;
   readonly memoryMiB: number;
   readonly cpuSeconds: number;
+  readonly retries: number;
   readonly masters: number;
   readonly logins: number;
   readonly byActivity: Readonly<Record<string, number>>;
@@ -102,7 +103,9 @@ export function renderReport(sizes: readonly Size[]): string {
     row('activities', ({ product }) => of(product, ({ activities }) => activities).toFixed(0)),
     row('events of the longest history', ({ product }) => of(product, ({ events }) => events).toFixed(0)),
     row('all histories, KiB', ({ product }) => (of(product, ({ bytes }) => bytes) / 1024).toFixed(0)),
-    row('retries of activities', ({ product }) => product.map(({ retries }) => retries).join(', ')),
+    row('retries of activities: product, floor', ({ product, floor }) =>
+      [product, floor].map((runs) => runs.map(({ retries }) => retries).join('+')).join(', '),
+    ),
     row('Temporal worker, peak RSS, MiB', ({ product }) => of(product, ({ memoryMiB }) => memoryMiB).toFixed(0)),
     row('floor, peak RSS, MiB', ({ floor }) => of(floor, ({ memoryMiB }) => memoryMiB).toFixed(0)),
     row('Temporal worker, CPU seconds', ({ product }) => of(product, (run) => run.workerCpuSeconds).toFixed(1)),

@@ -5,27 +5,36 @@ import { readOperation } from '../../bench/history.ts';
 import { payloadCodec } from '../../src/codec.ts';
 
 /**
- * A history told in short: "+name" schedules, "-3" ends what event 3 scheduled, "!3" fails it for good, ">name" starts
- * a child. Events are a second apart.
+ * A history told in short: "+name" schedules what starts at once, "~name" what waits for "*3", the start of what event 3
+ * scheduled; "-3" ends it, "!3" fails it for good, ">name" starts a child. Events are a second apart.
  */
 async function eventsOf(steps: readonly string[], { input = {}, attempt = 1, from = 0 } = {}) {
   const payloads = await payloadCodec.encode([defaultPayloadConverter.toPayload(input)!]);
-  const events = steps.map((step, index) => {
+  return steps.flatMap((step, index): readonly object[] => {
     const at = { eventId: index + 1, eventTime: { seconds: from + index, nanos: 0 } };
     const name = step.slice(1);
     const scheduledEventId = Number(name);
+    const scheduled = { ...at, activityTaskScheduledEventAttributes: { activityType: { name }, input: { payloads } } };
+    const startOf = (id: number) => ({
+      ...at,
+      eventId: 100 + index,
+      activityTaskStartedEventAttributes: { scheduledEventId: id, attempt },
+    });
     switch (step[0]) {
       case '+':
-        return { ...at, activityTaskScheduledEventAttributes: { activityType: { name }, input: { payloads } } };
+        return [scheduled, startOf(at.eventId)];
+      case '~':
+        return [scheduled];
+      case '*':
+        return [startOf(scheduledEventId)];
       case '>':
-        return { ...at, childWorkflowExecutionStartedEventAttributes: { workflowExecution: { workflowId: name } } };
+        return [{ ...at, childWorkflowExecutionStartedEventAttributes: { workflowExecution: { workflowId: name } } }];
       case '!':
-        return { ...at, activityTaskFailedEventAttributes: { scheduledEventId } };
+        return [{ ...at, activityTaskFailedEventAttributes: { scheduledEventId } }];
       default:
-        return { ...at, activityTaskCompletedEventAttributes: { scheduledEventId } };
+        return [{ ...at, activityTaskCompletedEventAttributes: { scheduledEventId } }];
     }
   });
-  return [...events, { eventId: 99, activityTaskStartedEventAttributes: { attempt } }];
 }
 
 async function readAll(histories: Readonly<Record<string, Awaited<ReturnType<typeof eventsOf>>>>) {
@@ -51,6 +60,10 @@ describe('the work of an operation, as its history tells it', () => {
     expect(shape(await read(['+see', '+see', '-2', '-1', '+plan', '-5']))).toEqual(['2: see see', '1: plan']);
   });
 
+  it('what waited for a free place in the Temporal worker did not run side by side', async () => {
+    expect(shape(await read(['~see', '~see', '*1', '-1', '*2', '-2']))).toEqual(['1: see see']);
+  });
+
   it('a fan-out is as wide as it was, not as long', async () => {
     expect(shape(await read(['+see', '+see', '-1', '+see', '-2', '-4']))).toEqual(['2: see see see']);
   });
@@ -62,7 +75,7 @@ describe('the work of an operation, as its history tells it', () => {
       two: await eventsOf(['+see', '-1'], { from: 11 }),
     });
     expect(shape(found)).toEqual(['1: plan', '3: see see see', '1: round']);
-    expect(found).toMatchObject({ events: 7, bytes: 3 * 4096 });
+    expect(found).toMatchObject({ events: 9, bytes: 3 * 4096 });
   });
 
   it('a failed activity has ended too', async () => {
@@ -75,7 +88,7 @@ describe('the work of an operation, as its history tells it', () => {
     expect(groups[0]?.calls[0]?.input).toEqual([input]);
   });
 
-  it('attempts beyond the first are counted: the floor does not repeat them', async () => {
+  it('attempts beyond the first are counted', async () => {
     expect((await read(['+see', '-1'], {}, 1)).retries).toBe(0);
     expect((await read(['+see', '-1'], {}, 3)).retries).toBe(2);
   });

@@ -20,6 +20,7 @@ const floor = (seconds: number, logins = 100): FloorRun => ({
   logins,
   memoryMiB: 150,
   cpuSeconds: 2,
+  retries: 0,
   masters: 16,
   byActivity: { observeHost: 1.5 },
   load: 0.5,
