@@ -53,8 +53,8 @@ export interface WireEngine extends RouterAt {
 
 export interface UnwireEngine extends RouterAt {
   readonly engine: Pick<RoutedEngine, 'name' | 'url' | 'apiKey'>;
-  /** The host of rank 0. */
-  readonly ref: HostRef;
+  /** The host of rank 0; left out for an engine that is there no more and so has no requests of its own. */
+  readonly ref?: HostRef;
   /** Longest wait for requests in flight, in seconds; then the engine goes anyway. */
   readonly drainTimeoutSeconds: number;
   /** How long it must be seen idle, in seconds. Default 0. */
@@ -307,6 +307,7 @@ const wrongRole = ({ name, url, role: wanted }: RoutedEngine, role: string, { na
 
 /** Requests that the engine has by its own count. One that refuses connections or is gone has none any more. */
 async function openRequestsOf(drivers: Drivers, { engine, ref }: UnwireEngine): Promise<() => Promise<number>> {
+  if (!ref) return () => Promise.resolve(0);
   const key = await secretOf(drivers, engine.apiKey);
   const client = engineClient({ fetch: drivers.host(ref, signal()).fetch, url: engine.url, key });
   return async () => {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import { connectClient, type TandemClient } from '../src/client.ts';
 import { end, isAlive, launch, until, type LocalProcess } from '../src/cli/local/processes.ts';
-import { WORKER_PROGRAM } from '../src/cli/worker.ts';
+import { WORKER_COMMAND } from '../src/cli/worker.ts';
 import { dataConverter } from '../src/connection.ts';
 import { scenarioFor } from '../src/sim/scenario.ts';
 import type { SimulationState } from '../src/sim/simulation.ts';
@@ -60,7 +60,7 @@ export class Stack {
 
   /** The product's Temporal worker, ready to take tasks. */
   async worker(address: string, tandem: TandemClient): Promise<LocalProcess> {
-    const process = await this.#start('worker', [globalThis.process.execPath, WORKER_PROGRAM], {
+    const process = await this.#start('worker', WORKER_COMMAND, {
       TEMPORAL_ADDRESS: address,
       TEMPORAL_NAMESPACE: NAMESPACE,
     });

@@ -33,8 +33,6 @@ export async function deploy(input: OperationInput): Promise<OperationResult> {
     );
     operation.warnings(plan.warnings);
     const listed = await operation.step('compare-router', () => listedBefore(act, plan));
-    if (isNoop(plan) && isWired(plan, listed)) return { outcome: 'unchanged', serving: servingOf(plan, specDigest) };
-
     const measured: { value?: Measured } = {};
     const context: DeployContext = {
       input,
@@ -47,6 +45,8 @@ export async function deploy(input: OperationInput): Promise<OperationResult> {
       routed: new Set(),
       ref: refsOf(plan),
     };
+    if (isNoop(plan) && isWired(context)) return { outcome: 'unchanged', serving: servingOf(plan, specDigest) };
+
     const before = await operation.step('picture', () => pictures(context));
     await operation.saga(deploySteps(context), () => compare(context, before));
     await operation.forward(tidySteps(context), { stoppable: false });

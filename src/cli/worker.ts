@@ -2,8 +2,15 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { execa } from 'execa';
 
-/** The Temporal worker is a program of its own: nothing else loads its native core. */
-export const WORKER_PROGRAM = fileURLToPath(new URL('../worker.js', import.meta.url));
+/**
+ * The Temporal worker is a program of its own: nothing else loads its native core. With a bound, V8 collects at 1.6 times
+ * what is in use and not at four times: at 256 hosts that is half of its memory, and the bound is far above its need.
+ */
+export const WORKER_COMMAND = [
+  process.execPath,
+  '--max-old-space-size=1024',
+  fileURLToPath(new URL('../worker.js', import.meta.url)),
+] as const;
 
 export function addWorker(program: Command): void {
   program
@@ -13,7 +20,8 @@ export function addWorker(program: Command): void {
     )
     .option('--site <name>', 'the site whose hosts it reaches', 'default')
     .action(async ({ site }: { site: string }) => {
-      const worker = execa(process.execPath, [WORKER_PROGRAM, '--site', site], { stdio: 'inherit', reject: false });
+      const [node, ...args] = WORKER_COMMAND;
+      const worker = execa(node, [...args, '--site', site], { stdio: 'inherit', reject: false });
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void worker.kill(signal));
       process.exitCode = (await worker).exitCode ?? 1;
     });

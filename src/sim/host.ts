@@ -142,6 +142,17 @@ export class SimHost {
     await this.start();
   }
 
+  /** The Docker engine ends as its service is stopped: containers end as by `docker stop`, and clients find no daemon. */
+  async stopDocker(): Promise<void> {
+    await this.docker.shutDown();
+    await this.change({ ...this.#scenario, docker: { ...this.#scenario.docker, state: 'stopped' } });
+  }
+
+  async startDocker(): Promise<void> {
+    this.docker = this.#newDocker();
+    await this.change({ ...this.#scenario, docker: { ...this.#scenario.docker, state: 'running' } });
+  }
+
   /** The SSH server is killed: connections are reset and refused; what runs on the host lives on. */
   async stopSshd(): Promise<void> {
     await this.#sshd?.close();

@@ -31,6 +31,7 @@ def watch():
 look()
 threading.Thread(target=watch, daemon=True).start()
 `;
+import { eventually } from '../support/processes.ts';
 const failure = async (promise: Promise<unknown>): Promise<DeployError> =>
   await promise.then(
     (value) => {
@@ -38,9 +39,6 @@ const failure = async (promise: Promise<unknown>): Promise<DeployError> =>
     },
     (error: DeployError) => error,
   );
-const until = async (look: () => Promise<boolean> | boolean) => {
-  while (!(await look())) await new Promise((resolve) => setTimeout(resolve, 20));
-};
 
 let last = 10;
 /** An engine of its own on its own address, in its test only. */
@@ -131,7 +129,7 @@ describe('a managed router (real smg) with keys', () => {
     expect(entries).toEqual([
       expect.objectContaining({ role: 'prefill', bootstrapPort: 8998, ready: true, pairingKey: 'gen-1' }),
     ]);
-    await until(() => running.keys.filter((key) => key === `Bearer ${secrets.ENGINE}`).length > 2);
+    await eventually(() => running.keys.filter((key) => key === `Bearer ${secrets.ENGINE}`).length > 2);
     await unwire(keyed);
   });
 
@@ -147,7 +145,7 @@ describe('a managed router (real smg) with keys', () => {
   it('corrects an entry that somebody made with another role or key', async () => {
     const { row } = await engineOf('prefill');
     await client().add({ url: row.url, role: 'decode', pairingKey: 'gen-0' });
-    await until(async () => (await listed(row.url))?.ready === true);
+    await eventually(async () => (await listed(row.url))?.ready === true);
     await wire(row);
     expect(await listed(row.url)).toMatchObject({ role: 'prefill', pairingKey: 'gen-1', ready: true });
     await wire(row, 'gen-2');
@@ -182,9 +180,9 @@ describe('a managed router (real smg) with keys', () => {
     await wire(row);
     let ended = false;
     const leaving = unwire(row).finally(() => (ended = true));
-    await until(async () => (await listed(row.url))?.pairingKey === `cordon-${row.name}`);
+    await eventually(async () => (await listed(row.url))?.pairingKey === `cordon-${row.name}`);
     const before = running.keys.length;
-    await until(() => running.keys.length > before + 4);
+    await eventually(() => running.keys.length > before + 4);
     expect(ended).toBe(false);
     expect(await listed(row.url)).toBeDefined();
     running.answers = { running: 0 };

@@ -16,8 +16,8 @@ import { THINGS, type HostPicture, type PictureScope, type Thing } from '../../s
 import type { HostRef } from '../../src/plan/types.ts';
 import { killProcesses, listeningOn } from '../../src/sim/processes.ts';
 import { aContainer, aRouter } from '../support/plan-rows.ts';
-import { alive, textOf } from '../support/processes.ts';
-import { eventually, simulate, type TestSimulation } from '../support/simulation.ts';
+import { eventually, alive, textOf } from '../support/processes.ts';
+import { simulate, type TestSimulation } from '../support/simulation.ts';
 
 // Every driver method that changes a host, each ended half-way where it can be, against a look from outside.
 const ADDRESS = '127.91.1.1';

@@ -6,7 +6,8 @@ import { createDrivers } from '../../src/drivers/index.ts';
 import type { Drivers } from '../../src/drivers/types.ts';
 import { openWeights } from '../../src/drivers/weights/stage.ts';
 import type { HostRef } from '../../src/plan/types.ts';
-import { eventually, simulate, type TestSimulation } from '../support/simulation.ts';
+import { eventually } from '../support/processes.ts';
+import { simulate, type TestSimulation } from '../support/simulation.ts';
 import { FIRST_SHARD, serveFiles, serveHub, tinyModel, type Server } from '../support/weights-source.ts';
 
 // The whole way: the product's SSH driver and named jobs, on a simulated host with its own PATH, df included.

@@ -21,6 +21,7 @@ import {
   type Model,
   type Server,
 } from '../support/weights-source.ts';
+import { eventually } from '../support/processes.ts';
 
 // Real processes, real curl, real files: the host is this machine, the sources are web servers on loopback. The Hub
 // and the host it redirects to have addresses of their own, since where the token goes is one of the promises.
@@ -88,11 +89,6 @@ async function put(folder: string, model: Model) {
   }
 }
 
-/** Waits for a condition; the limit is jest's own. */
-async function until(condition: () => boolean | Promise<boolean>) {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
-}
-
 const changedByte = (content: Buffer) => {
   const changed = Buffer.from(content);
   changed[changed.length - 1]! ^= 1;
@@ -155,7 +151,7 @@ describe('weights from the Hub', () => {
     const { endpoint } = await hub({ model, token: TOKEN, cdnFault: stalls(model, held) });
     const staging = stage({ endpoint, token: TOKEN }).catch((error: unknown) => error);
     const part = join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`);
-    await until(async () => (await sizeOf(part)) > 0);
+    await eventually(async () => (await sizeOf(part)) > 0);
     expect((await stat(join(at(PARTIAL), 'header'))).mode & 0o777).toBe(0o600);
     expect(await readFile(`/proc/${(await host.runtime('process').find({}))[0]!.pid}/cmdline`, 'utf8')).not.toContain(
       TOKEN,
@@ -172,8 +168,8 @@ describe('weights from the Hub', () => {
     const first = stage({ endpoint }).catch((error: unknown) => error);
     const part = join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`);
     const others = [...model.keys()].filter((path) => path !== FIRST_SHARD);
-    await until(async () => (await sizeOf(part)) > 90_000); // curl writes whole pages of the 100,000 bytes.
-    await until(() => others.every((path) => existsSync(join(at(PARTIAL), 'files', path))));
+    await eventually(async () => (await sizeOf(part)) > 90_000); // curl writes whole pages of the 100,000 bytes.
+    await eventually(() => others.every((path) => existsSync(join(at(PARTIAL), 'files', path))));
     await host.kill(JOB);
     const there = await sizeOf(part);
     expect(await first).toMatchObject({ code: 'COMMAND_FAILED', retryable: true, host: 'gpu-a' });
@@ -373,14 +369,14 @@ describe('the copy', () => {
     const { cdn, endpoint } = await hub({ model, cdnFault: stalls(model, held) });
     const lost = new AbortController();
     const first = stage({ endpoint }, { signal: lost.signal }).catch((error: unknown) => error);
-    await until(() => existsSync(join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`)));
+    await eventually(() => existsSync(join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`)));
     lost.abort();
     expect(await first).toMatchObject({ name: 'AbortError' });
     expect(await host.runtime('process').find({})).toMatchObject([{ name: JOB, running: true }]);
 
     const looked = host.commands.length;
     const second = stage({ endpoint });
-    await until(() => host.commands.slice(looked).some(({ argv }) => argv[0] === 'du'));
+    await eventually(() => host.commands.slice(looked).some(({ argv }) => argv[0] === 'du'));
     held.go!();
     expect(await second).toMatchObject({ files: model.size, reused: false });
     await expectComplete(model);
@@ -437,9 +433,9 @@ describe('the copy', () => {
     const earlier = stage({ endpoint }).catch((error: unknown) => error);
     const part = join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`);
     const others = [...model.keys()].filter((path) => path !== FIRST_SHARD);
-    await until(async () => (await sizeOf(part)) > 90_000);
+    await eventually(async () => (await sizeOf(part)) > 90_000);
     // They come side by side, and asked for late would be the last.
-    await until(() => others.every((path) => existsSync(join(at(PARTIAL), 'files', path))));
+    await eventually(() => others.every((path) => existsSync(join(at(PARTIAL), 'files', path))));
     held.now = false;
     await stage({ endpoint, owner: { ...OWNER, deployment: 4 } });
     await earlier; // It found its job gone, or the weights complete.
@@ -453,7 +449,7 @@ describe('the copy', () => {
     const model = tinyModel();
     const first = await hub({ model, cdnFault: stalls(model, held) });
     const attempt = stage({ endpoint: first.endpoint }).catch((error: unknown) => error);
-    await until(() => existsSync(join(at(PARTIAL), 'files', 'model-00002-of-00002.safetensors')));
+    await eventually(() => existsSync(join(at(PARTIAL), 'files', 'model-00002-of-00002.safetensors')));
     await host.kill(JOB);
     expect(await attempt).toMatchObject({ code: 'COMMAND_FAILED' });
     await Promise.all(servers.map((server) => server.close()));
@@ -489,7 +485,7 @@ describe('the copy', () => {
     const model = tinyModel();
     const { endpoint } = await hub({ model, cdnFault: stalls(model, held) });
     const slow = stage({ endpoint }).catch((error: unknown) => error);
-    await until(() => existsSync(join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`)));
+    await eventually(() => existsSync(join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`)));
     held.now = false;
     await stage({ endpoint, owner: { ...OWNER, cluster: 'other' } });
     expect(existsSync(at(PARTIAL))).toBe(true);
@@ -546,7 +542,7 @@ describe('undoing a copy', () => {
     const { endpoint } = await hub({ model, cdnFault: stalls(model, { now: true }) });
     await mkdir(at('~/models'));
     const staging = stage({ endpoint }).catch((error: unknown) => error);
-    await until(() => existsSync(join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`)));
+    await eventually(() => existsSync(join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`)));
     expect(await weights.drop(host, PATH, OWNER)).toEqual({});
     expect(await weights.drop(host, PATH, OWNER)).toEqual({});
     expect(await staging).toMatchObject({ code: 'COMMAND_FAILED' });
@@ -570,7 +566,7 @@ describe('undoing a copy', () => {
     const model = tinyModel();
     const { endpoint } = await hub({ model, cdnFault: stalls(model, { now: true }) });
     const staging = stage({ endpoint }).catch((error: unknown) => error);
-    await until(() => existsSync(join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`)));
+    await eventually(() => existsSync(join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`)));
     for (const other of [
       { ...OWNER, deployment: 4 },
       { ...OWNER, installation: 'run-2' },
@@ -598,7 +594,7 @@ describe('undoing a copy', () => {
     const { endpoint } = await hub({ model, token: TOKEN, cdnFault: stalls(model, { now: true }) });
     const staging = stage({ endpoint, token: TOKEN }).catch((error: unknown) => error);
     const part = join(at(PARTIAL), 'files', `${FIRST_SHARD}.tandem-part`);
-    await until(async () => (await sizeOf(part)) > 90_000); // curl writes whole pages of the 100,000 bytes.
+    await eventually(async () => (await sizeOf(part)) > 90_000); // curl writes whole pages of the 100,000 bytes.
     await weights.halt(host, PATH, OWNER);
     expect(await staging).toMatchObject({ code: 'COMMAND_FAILED', message: expect.stringMatching(/exit code 143/) });
     expect(await sizeOf(part)).toBeGreaterThan(90_000);
@@ -800,7 +796,7 @@ rsync('weights from an rsync daemon', () => {
     ];
     daemon = spawn('rsync', args, { stdio: 'ignore' });
     base = `rsync://${HUB_ADDRESS}:${port}/models/`;
-    await until(() => spawnSync('rsync', [base]).status === 0);
+    await eventually(() => spawnSync('rsync', [base]).status === 0);
   });
   afterEach(async () => {
     daemon.kill();

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, Connection } from '@temporalio/client';
-import { execa } from 'execa';
 import { dataConverter } from '../../src/connection.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { until } from '../support/processes.ts';
@@ -60,16 +59,6 @@ async function loseDatabase(): Promise<void> {
   await stack.worker.start();
 }
 
-/** Runs a command line on a simulated host, as somebody else who may log in there. */
-async function onHost(name: string, line: string): Promise<string> {
-  const { identityFile, knownHostsFile, hosts } = stack.simulation.state;
-  const { user, address, port } = hosts.find((one) => one.name === name)!;
-  // prettier-ignore
-  const { stdout } = await execa('ssh', ['-F', 'none', '-o', 'BatchMode=yes', '-o', `UserKnownHostsFile=${knownHostsFile}`,
-    '-i', identityFile, '-p', String(port), `${user}@${address}`, line]);
-  return stdout;
-}
-
 const containersMade = () =>
   Object.fromEntries(HOSTS.map((name) => [name, stack.simulation.counts()[name]!.containersCreated]));
 
@@ -123,7 +112,7 @@ describe('a cluster whose record is lost with Temporal’s database', () => {
 
 describe('what others do behind Tandem’s back', () => {
   it('a container removed by hand is said to be gone, and started anew beside what serves', async () => {
-    await onHost('d1', 'docker rm -f tandem-lost-decode-1-2');
+    await stack.onHost('d1', 'docker rm -f tandem-lost-decode-1-2');
     const gone = 'tandem-lost-decode-1-2 is gone from its hosts, and Tandem did not remove it';
     const { json } = await tandem('plan', grownFile);
     expect(json['changes']).toContainEqual(
@@ -137,8 +126,8 @@ describe('what others do behind Tandem’s back', () => {
   }, 120_000);
 
   it('a foreign container that has a planned name is named and stays as it is', async () => {
-    await onHost('d1', 'docker rm -f tandem-lost-decode-1-3');
-    const id = await onHost('d1', `docker run -d --name tandem-lost-decode-1-4 ${base.engine.image} sleep 600`);
+    await stack.onHost('d1', 'docker rm -f tandem-lost-decode-1-3');
+    const id = await stack.onHost('d1', `docker run -d --name tandem-lost-decode-1-4 ${base.engine.image} sleep 600`);
     expect(await tandem('deploy', grownFile)).toMatchObject({
       exitCode: 1,
       json: {
@@ -152,8 +141,19 @@ describe('what others do behind Tandem’s back', () => {
         },
       },
     });
-    expect(await onHost('d1', 'docker ps -q --no-trunc')).toBe(id);
-    await onHost('d1', 'docker rm -f tandem-lost-decode-1-4');
+    expect(await stack.onHost('d1', 'docker ps -q --no-trunc')).toBe(id);
+    await stack.onHost('d1', 'docker rm -f tandem-lost-decode-1-4');
+  }, 120_000);
+
+  it('an engine removed by hand and not wanted any more is taken out of the router’s list', async () => {
+    const { router } = (await stack.client.record('lost')).serving!;
+    const listed = async () => {
+      const { workers } = (await (await fetch(`${router.url}/workers`)).json()) as { workers: { url: string }[] };
+      return workers.map(({ url }) => url);
+    };
+    expect(await listed()).toHaveLength(3);
+    expect(await tandem('deploy', file)).toMatchObject({ exitCode: 0, json: { outcome: 'succeeded' } });
+    expect(await listed()).toHaveLength(2);
   }, 120_000);
 
   it('a unit of another installation, or of a number that was never given, is named by plan, deploy and destroy and never touched', async () => {
@@ -161,8 +161,8 @@ describe('what others do behind Tandem’s back', () => {
     const labels = (of: string, number: number) =>
       `--label tandem.cluster=lost --label tandem.installation=${of} --label tandem.deployment=${number}`;
     const run = `docker run -d --name`;
-    const other = await onHost('d1', `${run} other ${labels('elsewhere', 1)} ${base.engine.image} sleep 600`);
-    const late = await onHost('d1', `${run} late ${labels(installation, 99)} ${base.engine.image} sleep 600`);
+    const other = await stack.onHost('d1', `${run} other ${labels('elsewhere', 1)} ${base.engine.image} sleep 600`);
+    const late = await stack.onHost('d1', `${run} late ${labels(installation, 99)} ${base.engine.image} sleep 600`);
     const named = ['d1: late, of deployment 99, which is not known here', 'd1: other, of installation elsewhere'];
     const conflict = { code: 'NAME_CONFLICT', host: 'd1', evidence: named.join('\n') };
     expect(await tandem('plan', grownFile)).toMatchObject({ exitCode: 1, json: { error: conflict } });
@@ -174,8 +174,10 @@ describe('what others do behind Tandem’s back', () => {
       json: { outcome: 'stuck', leftBehind: [expect.stringMatching(/^d1: .*late/)] },
     });
     for (const one of named) expect(destroyed.stderr).toContain(one);
-    expect((await onHost('d1', 'docker ps -q --no-trunc')).split('\n').toSorted()).toEqual([late, other].toSorted());
-    await onHost('d1', 'docker rm -f late other');
+    expect((await stack.onHost('d1', 'docker ps -q --no-trunc')).split('\n').toSorted()).toEqual(
+      [late, other].toSorted(),
+    );
+    await stack.onHost('d1', 'docker rm -f late other');
     expect(await tandem('destroy', 'lost')).toMatchObject({
       exitCode: 0,
       json: { outcome: 'succeeded', leftBehind: [] },
@@ -223,7 +225,7 @@ describe('leases', () => {
       json: { error: { code: 'USAGE' } },
     });
 
-    const unit = await onHost(
+    const unit = await stack.onHost(
       'd1',
       `docker run -d --name stray --label tandem.cluster=gone ${base.engine.image} sleep 600`,
     );
@@ -237,8 +239,8 @@ describe('leases', () => {
       exitCode: 0,
       json: { broken: [{ host: 'd1', ...lease }], changed: [] },
     });
-    expect(await onHost('d1', 'docker ps -q --no-trunc')).toBe(unit);
-    await onHost('d1', 'docker rm -f stray');
+    expect(await stack.onHost('d1', 'docker ps -q --no-trunc')).toBe(unit);
+    await stack.onHost('d1', 'docker rm -f stray');
     const book = leaseFile('d1', '.broken');
     expect(JSON.parse(readFileSync(book, 'utf8'))).toMatchObject({ actor: 'ada', reason, lease });
     await rm(book);
@@ -264,7 +266,7 @@ describe('a destroy by the spec alone', () => {
   it('is refused where the hosts show two installations, naming both, and touches nothing', async () => {
     await loseDatabase();
     const labels = '--label tandem.cluster=lost --label tandem.installation=elsewhere --label tandem.deployment=1';
-    await onHost('d1', `docker run -d --name other ${labels} ${base.engine.image} sleep 600`);
+    await stack.onHost('d1', `docker run -d --name other ${labels} ${base.engine.image} sleep 600`);
     const serving = await stack.picture();
     expect(await tandem('destroy', 'lost')).toMatchObject({
       exitCode: 1,
@@ -276,7 +278,7 @@ describe('a destroy by the spec alone', () => {
       failed: { code: 'NAME_CONFLICT', message: expect.stringMatching(/2 installations of cluster lost: .*elsewhere/) },
     });
     expect(await stack.settledPicture(serving)).toEqual(serving);
-    await onHost('d1', 'docker rm -f other');
+    await stack.onHost('d1', 'docker rm -f other');
   }, 120_000);
 
   it('leaves every host as it was', async () => {

@@ -1,6 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { createServer } from 'node:http';
-import { execa } from 'execa';
 import type { z } from 'zod';
 import type { Fault } from '../../src/sim/faults.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
@@ -106,18 +105,9 @@ const CASES: readonly Case[] = [
     code: 'NOT_AS_PLANNED',
     host: 'router-0',
     // Somebody's container that says it is part of this cluster.
-    prepare: () => onHost('router-0', `docker run -d --name stray --label tandem.cluster=f10 ${IMAGE} sleep 600`),
+    prepare: () => stack.onHost('router-0', `docker run -d --name stray --label tandem.cluster=f10 ${IMAGE} sleep 600`),
   },
 ];
-
-/** Runs a command line on a simulated host, as somebody else who may log in there. */
-async function onHost(name: string, line: string): Promise<void> {
-  const { identityFile, knownHostsFile, hosts } = stack.simulation.state;
-  const { user, address, port } = hosts.find((host) => host.name === name)!;
-  // prettier-ignore
-  await execa('ssh', ['-F', 'none', '-o', 'BatchMode=yes', '-o', `UserKnownHostsFile=${knownHostsFile}`, '-i', identityFile,
-    '-p', String(port), `${user}@${address}`, line]);
-}
 
 let before: Picture;
 
@@ -144,7 +134,7 @@ describe('a deploy of which an engine dies and another program takes its port be
     await stack.seen(admitted, 'start-router', ({ stage }) => stage === 'start-router');
     const { config } = stack.simulation.host('d1').docker.find('tandem-f-wire-decode-1-1');
     const { hostname, port } = new URL(config.labels['tandem.url']!);
-    await onHost('d1', 'docker kill tandem-f-wire-decode-1-1');
+    await stack.onHost('d1', 'docker kill tandem-f-wire-decode-1-1');
     const other = createServer((_request, response) =>
       response.end(JSON.stringify({ disaggregation_mode: 'null', served_model_name: 'something-else' })),
     );

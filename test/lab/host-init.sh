@@ -1,23 +1,26 @@
 #!/bin/bash
 # The first process of a lab host, in network, mount, UTS and PID namespaces of its own: gives it a disk of its own over
 # this machine's, devices, users, an SSH server and a Docker Engine, and then only waits. Killing it is a power-off.
-# Arguments: folder of the host, its name, the user who may log in, the project, "docker" for an engine.
+# Arguments: folder of the host, its control group, its name, the two users who may log in, the project, "docker" for an engine.
 set -eu
-dir=$1 name=$2 user=$3 project=$4 engine=$5
+dir=$1 group=$2 name=$3 users=$4 project=$5 engine=$6
 tree=$dir/tree
 
 mount --make-rprivate /
-mount -t tmpfs -o size=3g,mode=755 lab "$dir/disk"
-mkdir "$dir/disk/upper" "$dir/disk/work" "$dir/disk/root"
-mount -t overlay -o "lowerdir=/,upperdir=$dir/disk/upper,workdir=$dir/disk/work" lab "$dir/disk/root"
-cd "$dir/disk/root"
+disk=$dir/disk # Mounted outside of the host: it is there again after a power-off.
+mkdir -p "$disk/upper" "$disk/work" "$disk/all" "$disk/docker" "$disk/home" "$disk/root"
+mount -t overlay -o "lowerdir=/,upperdir=$disk/upper,workdir=$disk/work" lab "$disk/all"
+cd "$disk/all"
 mkdir -p .before var/lib/docker
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount --rbind /sys/fs/cgroup sys/fs/cgroup
-for at in run:755 tmp:1777 root:700 home:755 var/lib/docker:711; do
-  mount -t tmpfs -o "mode=${at#*:}" lab "${at%:*}"
-done
+# Folders of this machine that are to be empty, and what cannot lie on an overlay.
+mount --bind "$disk/home" home
+mount --bind "$disk/root" root
+mount --bind "$disk/docker" var/lib/docker
+mount -t tmpfs -o mode=755 lab run
+mount -t tmpfs -o mode=1777 lab tmp
 # This machine's /dev would be everybody's: a node made in one host would be there in all.
 mount -t tmpfs -o mode=755 lab dev
 for node in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 "dev/${node%:*}" c 1 "${node#*:}"; done
@@ -35,6 +38,8 @@ pivot_root . .before
 umount -l /.before
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 hostname "$name"
+cat /proc/sys/kernel/random/uuid >/run/boot_id
+mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 
 # Hardware that is not there: a driver that is a number in a file, device nodes that are /dev/null.
 for at in class module devices; do mount -t tmpfs -o mode=755 lab "/sys/$at"; done
@@ -45,13 +50,22 @@ done </.tree/devices
 cp -a /.tree/files/. /
 
 # Not locked, as an account without a password is: sshd lets nobody in there, with a key neither.
-useradd --password '*' --home-dir "/home/$user" --create-home --shell /bin/sh "$user"
-install -d -m 700 -o "$user" -g "$user" "/home/$user/.ssh"
-install -m 600 -o "$user" -g "$user" /.tree/authorized_keys "/home/$user/.ssh/authorized_keys"
+for user in $users; do
+  id "$user" >/dev/null 2>&1 || useradd --password '*' --home-dir "/home/$user" --create-home --shell /bin/sh "$user"
+  install -d -m 700 -o "$user" -g "$user" "/home/$user/.ssh"
+  install -m 600 -o "$user" -g "$user" /.tree/authorized_keys "/home/$user/.ssh/authorized_keys"
+done
 mkdir -p /run/sshd /run/sudo
+# The first may use Docker, the second become root.
+echo "${users#* } ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/tandem-lab
 if [ "$engine" = docker ]; then
-  usermod --append --groups docker "$user"
-  dockerd --iptables=false --bridge=none --cgroup-parent "/tandem-lab-$name" >/var/log/dockerd.log 2>&1 &
+  usermod --append --groups docker "${users% *}"
+  cat >/usr/local/sbin/start-docker <<SCRIPT
+#!/bin/sh
+setsid dockerd --iptables=false --bridge=none --cgroup-parent "/$group" >>/var/log/dockerd.log 2>&1 &
+SCRIPT
+  chmod 755 /usr/local/sbin/start-docker
+  start-docker
 fi
 install -m 600 /.tree/host_key /etc/ssh/lab_host_key
 rm -rf /.tree

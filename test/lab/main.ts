@@ -1,7 +1,8 @@
 /**
  * A lab for people: `npm run lab -- up [HOSTS]`, `down`, `shell HOST`, `run HOST -- COMMAND`. Hosts are named h1, h2, …
  */
-import { inHost, startLab, takeDown, whyNoLab } from './lab.ts';
+import { inHost } from './host.ts';
+import { siteOf, startLab, takeDownAll, whyNoLab } from './lab.ts';
 
 const USAGE = 'usage: npm run lab -- up [HOSTS] | down | shell HOST | run HOST -- COMMAND';
 const [verb, ...words] = process.argv.slice(2);
@@ -13,7 +14,7 @@ if (why !== undefined) {
 switch (verb) {
   case 'up': {
     const hosts = Array.from({ length: Number(words[0] ?? 4) }, (_, index) => ({ name: `h${index + 1}` }));
-    const lab = await startLab(hosts);
+    const lab = await startLab('hand', hosts);
     for (const { name, address } of lab.hosts)
       console.log(
         `${name}  ssh -F ${lab.configFile} -i ${lab.identityFile} -o UserKnownHostsFile=${lab.knownHostsFile} ${lab.user}@${address}`,
@@ -21,7 +22,7 @@ switch (verb) {
     break;
   }
   case 'down':
-    await takeDown();
+    await takeDownAll();
     break;
   case 'shell':
   case 'run': {
@@ -30,7 +31,9 @@ switch (verb) {
       console.error(USAGE);
       process.exit(2);
     }
-    const { exitCode } = await inHost(host, verb === 'run' ? rest : ['bash', '-l'], { stdio: 'inherit' });
+    const { exitCode } = await inHost(siteOf('hand'), host, verb === 'run' ? rest : ['bash', '-l'], {
+      stdio: 'inherit',
+    });
     process.exitCode = exitCode;
     break;
   }

@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { eventually, simulate, type TestSimulation } from '../support/simulation.ts';
+import { eventually } from '../support/processes.ts';
+import { simulate, type TestSimulation } from '../support/simulation.ts';
 
 const IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
 const PRIVATE = 'registry.example:5000/team/engine:v1';

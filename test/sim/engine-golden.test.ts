@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { ask, chatBody, endAll, meeting, modelFolder, serve, until, type TestEngine } from './engine-support.ts';
+import { eventually } from '../support/processes.ts';
+import { ask, chatBody, endAll, meeting, modelFolder, serve, type TestEngine } from './engine-support.ts';
 
 /** The flags of the captured engines, paths and ports apart. */
 const CAPTURED = (
@@ -40,7 +41,7 @@ beforeAll(async () => {
   for (const engine of [prefill, decode]) {
     await engine.post('/generate', { text: 'x', bootstrap_host: '2.2.2.2', bootstrap_room: 0 });
     const aborted = engine.post('/v1/chat/completions', chatBody(meeting(prefill)));
-    await until(async () => (await engine.load()).num_waiting_reqs === 1);
+    await eventually(async () => (await engine.load()).num_waiting_reqs === 1);
     await engine.post('/abort_request', { abort_all: true });
     await aborted;
     await engine.get('/metrics'); // Shows only from the next time on.

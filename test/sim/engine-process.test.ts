@@ -2,7 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { once } from 'node:events';
 import { afterEach, beforeAll, expect, it } from '@jest/globals';
-import { chatBody, endAll, freshAddress, modelFolder, serve, until } from './engine-support.ts';
+import { eventually } from '../support/processes.ts';
+import { chatBody, endAll, freshAddress, modelFolder, serve } from './engine-support.ts';
 
 /** The same engine as a process of its own, from the build. */
 const MAIN = new URL('../../dist/src/sim/engine/main.js', import.meta.url).pathname;
@@ -39,7 +40,7 @@ function launch(args: readonly string[]): Launched {
 
 const prefillProcess = async () => {
   const engine = launch(['--disaggregation-mode', 'prefill', '--disaggregation-bootstrap-port', '8998']);
-  await until(() => Promise.resolve(engine.log.includes('fired up')));
+  await eventually(() => engine.log.includes('fired up'));
   return engine;
 };
 
@@ -64,7 +65,7 @@ it('stands still between the kernel’s SIGSTOP and SIGCONT, its requests with i
   const decode = await serve({ role: 'decode', model });
   prefill.child.kill('SIGSTOP');
   const answers = Promise.all(askHalves(prefill.host, decode.url, 2));
-  await until(async () => (await decode.load()).num_waiting_reqs === 1);
+  await eventually(async () => (await decode.load()).num_waiting_reqs === 1);
   expect(await Promise.race([answers, new Promise((resolve) => setTimeout(resolve, 150, 'silence'))])).toBe('silence');
   prefill.child.kill('SIGCONT');
   expect((await answers).map(({ status }) => status)).toEqual([200, 200]);

@@ -1,14 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
-import {
-  chatBody,
-  endAll,
-  events,
-  freshAddress,
-  modelFolder,
-  serve,
-  until,
-  type TestEngine,
-} from './engine-support.ts';
+import { eventually } from '../support/processes.ts';
+import { chatBody, endAll, events, freshAddress, modelFolder, serve, type TestEngine } from './engine-support.ts';
 import { startSmg, type Smg } from '../support/smg.ts';
 
 /** Simulated engines behind a real smg: what it asks of engines and what it makes of their answers. */
@@ -24,7 +16,7 @@ beforeAll(async () => {
 
 afterEach(async () => {
   for (const { id } of await smg!.list()) await fetch(`${router}/workers/${id}`, { method: 'DELETE' });
-  await until(async () => (await smg!.list()).length === 0);
+  await eventually(async () => (await smg!.list()).length === 0);
   await endAll();
 }, 60_000);
 
@@ -64,7 +56,7 @@ it('serves chats and streams of one prefill and two decode engines, each named a
   const chunks = events(await stream.text());
   expect(chunks.at(-1)).toBe('[DONE]');
   expect(chunks.at(-2)).toMatchObject({ choices: [{ finish_reason: 'length' }] });
-  await until(() => Promise.resolve(prefill.counts().answered === before + 5));
+  await eventually(() => prefill.counts().answered === before + 5);
 }, 60_000);
 
 it('keeps generations apart by their pairing keys, and a wrong key crosses them', async () => {
@@ -112,12 +104,12 @@ it('takes an engine posted in the wrong role, and then requests hang until the t
   });
   asked.catch(() => undefined);
   for (const engine of [prefill, wrong]) {
-    await until(async () => (await engine.load()).disaggregation['prefill_bootstrap_queue_reqs'] === 1);
+    await eventually(async () => (await engine.load()).disaggregation['prefill_bootstrap_queue_reqs'] === 1);
   }
   expect(await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, 1000, 'hangs'))])).toBe('hangs');
   expect((await wrong.get('/model_info')).json()).toMatchObject({ disaggregation_mode: 'prefill' });
   cut.abort();
-  await until(() => Promise.resolve(prefill.counts().open + wrong.counts().open === 0));
+  await eventually(() => prefill.counts().open + wrong.counts().open === 0);
 }, 60_000);
 
 it('ends an open stream with an error and [DONE] when the decode engine is killed', async () => {
@@ -137,5 +129,5 @@ async function rekey(engine: TestEngine, key: string): Promise<void> {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ labels: { pairing_protocol: key } }),
   });
-  await until(async () => (await entry())?.key === key);
+  await eventually(async () => (await entry())?.key === key);
 }

@@ -163,20 +163,6 @@ export async function ask(
   return { prefill: first, decode: second };
 }
 
-/** Longest wait of `until`, far above what anything here takes: a wait in vain must not outlive its test. */
-const PATIENCE_MS = 25_000;
-
-/** Polls until `look` gives something. */
-export async function until<T>(look: () => Promise<T | undefined | false>): Promise<T> {
-  const from = performance.now();
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    if (performance.now() - from > PATIENCE_MS) throw new Error(`waited in vain for: ${look.toString()}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 /** The chunks of an event stream, the last of them '[DONE]'. */
 export const events = (text: string): unknown[] =>
   text

@@ -5,6 +5,7 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { eventually } from '../support/processes.ts';
 import {
   ask,
   begin,
@@ -15,7 +16,6 @@ import {
   meeting,
   modelFolder,
   serve,
-  until,
   type TestEngine,
 } from './engine-support.ts';
 
@@ -120,7 +120,7 @@ describe('a pair of engines', () => {
   it('shows a long request running on decode alone, and nothing left after it', async () => {
     const [prefill, decode] = await pair();
     const asked = ask(prefill, decode, LONG);
-    await until(async () => (await decode.load()).num_running_reqs === 1);
+    await eventually(async () => (await decode.load()).num_running_reqs === 1);
     expect((await prefill.load()).num_running_reqs).toBe(0);
     expect((await decode.get('/v1/loads')).json()).toMatchObject({ loads: [{ num_waiting_reqs: 0 }] });
     expect(decode.counts().open).toBe(1);
@@ -133,7 +133,7 @@ describe('a pair of engines', () => {
   it('prefills one prompt after the other while the rest wait', async () => {
     const [prefill, decode] = await pair({ timing: { prefillMsPerToken: 80 } });
     const asked = [1, 2, 3].map(() => ask(prefill, decode));
-    const load = await until(async () => {
+    const load = await eventually(async () => {
       const seen = await prefill.load();
       const met = seen.disaggregation['prefill_bootstrap_queue_reqs'] === 0;
       return met && seen.num_running_reqs === 1 && seen.num_waiting_reqs === 2 && seen;
@@ -175,7 +175,7 @@ describe('a request without its other half', () => {
   it('fails on decode with 500 after the waiting time-out, seen in the transfer queue until then', async () => {
     const [prefill, decode] = await pair(soon);
     const asked = decode.post(chat, chatBody(meeting(prefill)));
-    await until(async () => (await decode.load()).disaggregation['decode_transfer_queue_reqs'] === 1);
+    await eventually(async () => (await decode.load()).disaggregation['decode_transfer_queue_reqs'] === 1);
     expect((await decode.get('/ready')).status).toBe(200);
     const answer = await asked;
     expect(answer.status).toBe(500);
@@ -189,7 +189,7 @@ describe('a request without its other half', () => {
   it('fails on prefill with 500 after the bootstrap time-out, seen in the bootstrap queue until then', async () => {
     const [prefill] = await pair(soon);
     const asked = prefill.post(chat, chatBody(meeting(prefill)));
-    await until(async () => (await prefill.load()).disaggregation['prefill_bootstrap_queue_reqs'] === 1);
+    await eventually(async () => (await prefill.load()).disaggregation['prefill_bootstrap_queue_reqs'] === 1);
     expect((await asked).json()).toMatchObject({
       message: expect.stringMatching(/^Prefill bootstrap failed .* timed out after 5\.0s in KVPoll\.Bootstrapping$/),
     });
@@ -225,7 +225,7 @@ describe('a request without its other half', () => {
     await new Promise<void>((resolve) => dead.listen(8998, host, resolve));
     dead.unref();
     const asked = decode.post(chat, chatBody({ bootstrap_host: host, bootstrap_port: 8998, bootstrap_room: 1 }));
-    await until(async () => (await decode.load()).disaggregation['decode_prealloc_queue_reqs'] === 1);
+    await eventually(async () => (await decode.load()).disaggregation['decode_prealloc_queue_reqs'] === 1);
     expect((await asked).json()).toMatchObject({ message: expect.stringMatching(/^Decode handshake failed/) });
     expect(tries).toBe(15);
     dead.close();
@@ -247,7 +247,7 @@ describe('a request without its other half', () => {
     const decode = await serve({ role: 'decode', model, ...soon, ...(faulty === 'decode' && { faults }) });
     const asked = ask(prefill, decode);
     const engine = { prefill, decode }[seen];
-    await until(async () => (await engine.load()).disaggregation[queue] === 1);
+    await eventually(async () => (await engine.load()).disaggregation[queue] === 1);
     expect((await engine.get('/ready')).status).toBe(200);
     expect((await asked).decode.status).toBe(500);
   });
@@ -255,9 +255,9 @@ describe('a request without its other half', () => {
   it('is aborted some seconds after its client left', async () => {
     const [prefill] = await pair();
     const socket = send(prefill, chatBody(meeting(prefill)));
-    await until(() => Promise.resolve(prefill.counts().open === 1));
+    await eventually(() => prefill.counts().open === 1);
     socket.destroy();
-    await until(() => Promise.resolve(prefill.counts().open === 0));
+    await eventually(() => prefill.counts().open === 0);
     expect(prefill.counts()).toMatchObject({ received: 1, aborted: 1 });
   });
 
@@ -267,7 +267,7 @@ describe('a request without its other half', () => {
     const socket = send(decode, body);
     await Promise.all([prefill.post(chat, body), once(socket, 'data')]);
     socket.destroy();
-    await until(() => Promise.resolve(decode.counts().open === 0));
+    await eventually(() => decode.counts().open === 0);
     expect(decode.counts()).toMatchObject({ received: 1, aborted: 1, answered: 0 });
     expect((await ask(prefill, decode)).decode.status).toBe(200);
   });
@@ -405,7 +405,7 @@ describe('a starting engine', () => {
     expect(second.lines.join('\n')).not.toContain('CommonKVBootstrapServer started');
     expect((await second.get('/ready')).status).toBe(200);
     const asked = ask(first, decode);
-    await until(async () => (await first.load()).disaggregation['prefill_bootstrap_queue_reqs'] === 1);
+    await eventually(async () => (await first.load()).disaggregation['prefill_bootstrap_queue_reqs'] === 1);
     expect((await decode.load()).disaggregation['decode_transfer_queue_reqs']).toBe(1);
     expect((await asked).decode.status).toBe(500);
     second.signal('SIGKILL');
@@ -445,7 +445,7 @@ describe('a starting engine', () => {
     expect((await unready.get('/ready')).status).toBe(503);
     expect((await liar.get('/model_info')).json()).toMatchObject({ disaggregation_mode: 'decode' });
     expect(await brief.exited).toBe(3);
-    await until(async () => (await within(100, hung.get('/ready'))) === 'silence');
+    await eventually(async () => (await within(100, hung.get('/ready'))) === 'silence');
     expect(await opens(hung.host, hung.port)).toBe(true);
   });
 });
@@ -454,7 +454,7 @@ describe('a signalled engine', () => {
   it('answers 503 on health at SIGTERM, goes on accepting, ends its streams and exits 0', async () => {
     const [prefill, decode] = await pair();
     const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
-    await until(async () => (await decode.load()).num_running_reqs === 1);
+    await eventually(async () => (await decode.load()).num_running_reqs === 1);
     decode.signal('SIGTERM');
     const probes = await Promise.all(['/ready', '/health', '/v1/models', '/v1/loads'].map((path) => decode.get(path)));
     expect(probes.map(({ status }) => status)).toEqual([503, 503, 200, 200]);
@@ -469,7 +469,7 @@ describe('a signalled engine', () => {
   it('does not end at SIGTERM while a request is stuck', async () => {
     const [prefill] = await pair();
     const stuck = prefill.post(chat, chatBody(meeting(prefill)));
-    await until(() => Promise.resolve(prefill.counts().open === 1));
+    await eventually(() => prefill.counts().open === 1);
     prefill.signal('SIGTERM');
     await prefill.logged('Remaining number of requests 1. Remaining requests remaining_rids=["');
     expect((await prefill.get('/v1/loads')).status).toBe(200);
@@ -481,7 +481,7 @@ describe('a signalled engine', () => {
   it('cuts its streams at SIGKILL, frees its ports and exits 137', async () => {
     const [prefill, decode] = await pair();
     const running = ask(prefill, decode, LONG);
-    await until(async () => (await decode.load()).num_running_reqs === 1);
+    await eventually(async () => (await decode.load()).num_running_reqs === 1);
     decode.signal('SIGKILL');
     await expect(running).rejects.toThrow(/aborted|hang up|reset/i);
     expect(await decode.exited).toBe(137);
@@ -493,11 +493,11 @@ describe('a signalled engine', () => {
   it('leaves requests on decode to fail after SIGKILL of their prefill engine, and streams untouched', async () => {
     const [prefill, decode] = await pair({ timing: { prefillMsPerToken: 20 } });
     const stream = ask(prefill, decode, { stream: true, max_tokens: 500 });
-    await until(async () => (await decode.load()).num_running_reqs === 1);
+    await eventually(async () => (await decode.load()).num_running_reqs === 1);
     const body = chatBody(meeting(prefill));
     const lost = prefill.post(chat, body).catch(() => 'cut');
     const half = decode.post(chat, body);
-    await until(async () => (await prefill.load()).num_running_reqs === 1);
+    await eventually(async () => (await prefill.load()).num_running_reqs === 1);
     prefill.signal('SIGKILL');
     expect(await lost).toBe('cut');
     expect((await half).json()).toMatchObject({
@@ -511,7 +511,7 @@ describe('a signalled engine', () => {
   it('stands still between SIGSTOP and SIGCONT and loses nothing', async () => {
     const [prefill, decode] = await pair();
     const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
-    await until(async () => (await decode.load()).num_running_reqs === 1);
+    await eventually(async () => (await decode.load()).num_running_reqs === 1);
     decode.signal('SIGSTOP');
     expect(await within(150, decode.get('/ready'))).toBe('silence');
     decode.signal('SIGTERM');
@@ -532,7 +532,7 @@ describe('control endpoints', () => {
   it.each(['in_place', 'retract'])('pause %s lets streams stand still until they are continued', async (mode) => {
     const [prefill, decode] = await pair();
     const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
-    await until(async () => (await decode.load()).num_running_reqs === 1);
+    await eventually(async () => (await decode.load()).num_running_reqs === 1);
     expect((await decode.post('/pause_generation', { mode })).json()).toEqual({
       message: 'Generation paused successfully.',
       status: 'ok',
@@ -547,11 +547,11 @@ describe('control endpoints', () => {
   it('pause abort ends open streams, and a new request waits for the continue', async () => {
     const [prefill, decode] = await pair();
     const running = ask(prefill, decode, LONG);
-    await until(async () => (await decode.load()).num_running_reqs === 1);
+    await eventually(async () => (await decode.load()).num_running_reqs === 1);
     await decode.post('/pause_generation', { mode: 'abort' });
     expect(events((await running).decode.text).at(-2)).toMatchObject({ choices: [{ finish_reason: 'abort' }] });
     const late = ask(prefill, decode);
-    await until(() => Promise.resolve(decode.counts().open === 1));
+    await eventually(() => decode.counts().open === 1);
     await decode.post('/continue_generation', {});
     expect((await late).decode.status).toBe(200);
   });
@@ -563,7 +563,7 @@ describe('control endpoints', () => {
     }
     expect((await prefill.get('/flush_cache')).text).toMatch(/^Cache flushed/);
     const stuck = prefill.post(chat, chatBody(meeting(prefill)));
-    await until(() => Promise.resolve(prefill.counts().open === 1));
+    await eventually(() => prefill.counts().open === 1);
     expect(await prefill.post('/flush_cache', {})).toMatchObject({ status: 400, text: 'Flush cache failed.\n' });
     await prefill.post('/abort_request', { abort_all: true });
     await stuck;
@@ -622,7 +622,7 @@ describe('metrics', () => {
   it('keep the PD queues at 0 while /v1/loads tells of requests that are stuck', async () => {
     const prefill = await serve({ role: 'prefill', model, args: ['--enable-metrics'] });
     const stuck = prefill.post(chat, chatBody(meeting(prefill)));
-    await until(async () => (await prefill.load()).disaggregation['prefill_bootstrap_queue_reqs'] === 1);
+    await eventually(async () => (await prefill.load()).disaggregation['prefill_bootstrap_queue_reqs'] === 1);
     const { text } = await prefill.get('/metrics');
     expect(text).toMatch(/^sglang:num_prefill_bootstrap_queue_reqs\{.*\} 0\.0$/m);
     expect(text).not.toContain('num_transfer_failed_reqs_total{');

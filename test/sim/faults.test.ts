@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { spawn } from 'node:child_process';
-import { eventually, hosts, simulate, type TestSimulation } from '../support/simulation.ts';
+import { eventually } from '../support/processes.ts';
+import { hosts, simulate, type TestSimulation } from '../support/simulation.ts';
 
 const IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
 let sim: TestSimulation;

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { processesOf } from '../../src/sim/processes.ts';
 import type { SimulationState } from '../../src/sim/simulation.ts';
-import { eventually, NODE_TS } from '../support/simulation.ts';
+import { eventually } from '../support/processes.ts';
+import { NODE_TS } from '../support/simulation.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/sim/main.ts', import.meta.url));
 /** With the compiler of the tests in it; the built simulator needs less. */

@@ -6,7 +6,8 @@ import { createServer } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { eventually, hosts, simulate, type TestSimulation } from '../support/simulation.ts';
+import { eventually } from '../support/processes.ts';
+import { hosts, simulate, type TestSimulation } from '../support/simulation.ts';
 
 let sim: TestSimulation;
 beforeAll(async () => {

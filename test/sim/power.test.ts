@@ -3,7 +3,8 @@ import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { eventually, hosts, simulate, type TestSimulation } from '../support/simulation.ts';
+import { eventually } from '../support/processes.ts';
+import { hosts, simulate, type TestSimulation } from '../support/simulation.ts';
 
 /** What power, network and SSH server of a simulated host do to what runs there and to who is connected. */
 const IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';

@@ -10,7 +10,8 @@ import { hostQuestions, readHostFacts, type HostFacts } from '../../src/facts/ho
 import { gpusOf, nicsOf, providerLibrariesOf } from '../../src/facts/inventory.ts';
 import { Scenario, scenarioFor } from '../../src/sim/scenario.ts';
 import { ClusterSpec } from '../../src/spec/schema.ts';
-import { eventually, simulate, type TestSimulation } from '../support/simulation.ts';
+import { eventually } from '../support/processes.ts';
+import { simulate, type TestSimulation } from '../support/simulation.ts';
 
 /** The product's own drivers and facts on simulated hosts: what is asked there is answered, and is what the scenario says. */
 const IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';

@@ -5,9 +5,21 @@ import { setTimeout as delay } from 'node:timers/promises';
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  limitMs = 15_000,
+  limitMs?: number,
 ): Promise<void> {
-  for (const endMs = Date.now() + limitMs; Date.now() < endMs; await delay(20)) if (await condition()) return;
+  await eventually(condition, limitMs, what);
+}
+
+/** Waits until `look` gives something. The limit only ends a test that has failed. */
+export async function eventually<T>(
+  look: () => Promise<T | undefined | false> | T | undefined | false,
+  limitMs = 15_000,
+  what = look.toString(),
+): Promise<T> {
+  for (const endMs = Date.now() + limitMs; Date.now() < endMs; await delay(10)) {
+    const found = await look();
+    if (found !== undefined && found !== false) return found;
+  }
   throw new Error(`not within ${limitMs} ms: ${what}`);
 }
 

@@ -14,6 +14,7 @@ import { MemorySite, type ActivityCall, type ActivityName } from './memory-site.
 import { aSpec } from './specs.ts';
 import { startTemporal } from './temporal.ts';
 import { workflowBundle } from './workflow-bundle.ts';
+import { eventually } from './processes.ts';
 
 /**
  * Records test/histories anew, against a real Temporal server and hosts that only exist as state: `npm run histories`,
@@ -76,7 +77,7 @@ try {
     await recorded('superseded', async ({ spec, site, run }) => {
       site.trouble({ at: called('awaitEngine'), what: 'waits' });
       const running = run('deploy', spec);
-      await until(() => site.calls.some(({ activity }) => activity === 'awaitEngine'));
+      await eventually(() => site.calls.some(({ activity }) => activity === 'awaitEngine'));
       const next = await begin(spec, 'deploy', { takeOver: true });
       site.release();
       site.heal();
@@ -104,7 +105,7 @@ try {
     await recorded('cancelled', async ({ spec, site, run }) => {
       site.trouble({ at: called('awaitEngine'), what: 'waits' });
       const running = run('deploy', spec);
-      await until(() => site.calls.some(({ activity }) => activity === 'awaitEngine'));
+      await eventually(() => site.calls.some(({ activity }) => activity === 'awaitEngine'));
       await client.cancel(spec.name, { actor: 'tester' });
       site.release();
       await save('deploy-cancelled', await running);
@@ -222,25 +223,13 @@ async function before(workflowId: string, runId: string): Promise<string> {
   return events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId ?? '';
 }
 
+/** Temporal's list learns of changes a moment late. */
 async function listed(query: string) {
   return await eventually(async () => {
     const found = [];
     for await (const execution of env.client.workflow.list({ query })) found.push(execution);
     return found.length > 0 ? found : undefined;
   });
-}
-
-/** Temporal's list learns of changes a moment late. */
-async function eventually<T>(look: () => Promise<T | undefined>): Promise<T> {
-  for (;;) {
-    const found = await look();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** One event a line, so that a change is seen where it is. */

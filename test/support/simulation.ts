@@ -90,17 +90,3 @@ export const hosts = (block: number, count: number, extra: object = {}): Scenari
     address: `127.82.${block}.${index + 1}`,
     ...extra,
   }));
-
-/** Waits until `look` gives something. The limit only ends a test that has failed. */
-export async function eventually<T>(
-  look: () => Promise<T | undefined | false> | T | undefined | false,
-  limitMs = 15_000,
-): Promise<T> {
-  const until = Date.now() + limitMs;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    if (Date.now() > until) throw new Error(`not within ${limitMs} ms: ${look.toString()}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}

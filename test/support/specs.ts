@@ -36,7 +36,8 @@ export function aSpec(overrides: DeepPartial<SpecInput> = {}): ClusterSpec {
   return ClusterSpec.parse(merge(external ? { ...TINY, router: {} } : TINY, overrides));
 }
 
-function merge(base: unknown, override: unknown): unknown {
+/** `override` in `base`: objects key by key, lists and scalars as a whole. */
+export function merge(base: unknown, override: unknown): unknown {
   if (!isObject(base) || !isObject(override)) return override;
   const merged: Record<string, unknown> = { ...base };
   for (const [key, value] of Object.entries(override)) merged[key] = merge(base[key], value);

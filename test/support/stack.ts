@@ -6,6 +6,7 @@ import type { SimHost } from '../../src/sim/host.ts';
 import { listeningOn } from '../../src/sim/processes.ts';
 import { scenarioFor, type ScenarioInput } from '../../src/sim/scenario.ts';
 import { startSimulation, type Simulation } from '../../src/sim/simulation.ts';
+import { execa } from 'execa';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { aSpec } from './specs.ts';
 import { allOf, startTemporalStack, type TemporalStack } from './temporal-stack.ts';
@@ -18,6 +19,8 @@ export interface Stack extends TemporalStack {
   readonly simulation: Simulation;
   /** HOME of the Temporal workers; the simulation's folder is in it. */
   readonly home: string;
+  /** Runs a command line on a host, as somebody else who may log in there; its output. */
+  onHost(name: string, line: string): Promise<string>;
   /** Every host as it is now. Complete weights and images, which hosts keep as a cache, are left out: see `cache`. */
   picture(hosts?: readonly string[]): Promise<Picture>;
   /** Waits for the picture to be the one before; what differs in the end is the test's failure. */
@@ -129,7 +132,14 @@ export async function startStack({ spec, scenario, beside }: StackOptions): Prom
     if (!beside) ends.unshift(() => simulation.stop());
     const temporal = await startTemporalStack(home, beside ? '-beside' : '');
     const stop = () => allOf([() => temporal.stop(), ...ends]);
-    return { ...temporal, simulation, home, ...pictures(simulation), stop };
+    const onHost: Stack['onHost'] = async (name, line) => {
+      const { identityFile, knownHostsFile, hosts } = simulation.state;
+      const { user, address, port } = hosts.find((one) => one.name === name)!;
+      const known = ['-F', 'none', '-o', 'BatchMode=yes', '-o', `UserKnownHostsFile=${knownHostsFile}`];
+      const login = ['-i', identityFile, '-p', String(port), `${user}@${address}`];
+      return (await execa('ssh', [...known, ...login, line])).stdout;
+    };
+    return { ...temporal, simulation, home, onHost, ...pictures(simulation), stop };
   } catch (error) {
     await allOf(ends).catch(() => undefined); // The first failure is the one to tell.
     throw error;

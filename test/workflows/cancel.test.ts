@@ -6,6 +6,7 @@ import { Clusters, courseOf, SCENARIOS, type Cluster, type Course } from '../sup
 import { some } from '../support/choice.ts';
 import type { ActivityCall, MemorySite, Trouble } from '../support/memory-site.ts';
 import { startOperations, type FanOut } from '../support/memory-temporal.ts';
+import { eventually } from '../support/processes.ts';
 
 // A cancel while each activity of each step is under way, and while each undo is. As in unwind.test.ts the cases are
 // made of what the operations do when nothing goes wrong, and run side by side before the first test is told. A choice
@@ -132,7 +133,7 @@ async function tried(
   );
   const meets = (call: ActivityCall) => call.operation === operation && troubles[0]!.at(call);
   const admitted = await begin(target, scenario.operation);
-  await until(() =>
+  await eventually(() =>
     troubles[0]!.what === 'hangs'
       ? site.driverCalls.some(({ within }) => within !== undefined && meets(within))
       : site.calls.some(meets),
@@ -182,10 +183,6 @@ async function cancelAsked({ workflowId }: Admitted): Promise<void> {
     if (events?.some(({ workflowExecutionCancelRequestedEventAttributes: asked }) => asked)) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 const undoings = await Promise.all(courses.filter(({ scenario }) => scenario.operation === 'deploy').map(unwindOf));

@@ -64,6 +64,18 @@ describe('a deploy', () => {
     expect(site.picture()).toEqual(before);
   });
 
+  it('takes an engine that somebody else removed out of the list of the router, once', async () => {
+    const small = oneOf();
+    const site = operations.open(small);
+    await operations.run(withDecode(small, 2));
+    const listed = () => site.picture()['router-0']!['router-entry'];
+    expect(listed()).toHaveLength(3);
+    for (const host of ['d2', 'd3']) site.hosts.get(host)!.units.delete(`tandem-${small.name}-decode-1-2`);
+    expect(await operations.run(small)).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
+    expect(listed()).toHaveLength(2);
+    expect(await operations.run(small)).toMatchObject({ outcome: 'unchanged' });
+  });
+
   it('without a Temporal worker of its site ends rolled back, naming the site', async () => {
     const spec = { ...oneOf(), site: 'nowhere' };
     expect(await operations.run(spec)).toMatchObject({

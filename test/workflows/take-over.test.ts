@@ -7,6 +7,7 @@ import { courseOf, enginesOf, SCENARIOS, stageOf, type Course } from '../support
 import type { MemorySite } from '../support/memory-site.ts';
 import { startOperations, type FanOut } from '../support/memory-temporal.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
+import { eventually } from '../support/processes.ts';
 
 // Cases are made of what a deploy does when nothing goes wrong: it is taken over while each of its activities runs, by
 // the same spec, by another one, and by a destroy.
@@ -70,9 +71,11 @@ async function takenOver({ course, fanOut, by, hears }: Case) {
     what: hears ? 'hangs' : 'waits',
   });
   const first = await operations.begin(target);
-  await until(() => site.calls.some(({ operation, id }) => operation === first.workflowId && id === fanOut.ids[0]));
+  await eventually(() =>
+    site.calls.some(({ operation, id }) => operation === first.workflowId && id === fanOut.ids[0]),
+  );
   if (hears)
-    await until(() =>
+    await eventually(() =>
       site.driverCalls.some(({ within }) => within?.operation === first.workflowId && within.id === fanOut.ids[0]),
     );
   const next = by === 'another spec' ? (before ?? other(target)) : target;
@@ -143,7 +146,7 @@ describe('of two that wait to take over', () => {
     const { site, target } = await stageOf(operations, TAKEN_OVER[0]!, { name });
     site.trouble({ at: ({ activity }) => activity === 'awaitRouter', what: 'waits' });
     const first = await operations.begin(target);
-    await until(() => site.calls.some(({ activity }) => activity === 'awaitRouter'));
+    await eventually(() => site.calls.some(({ activity }) => activity === 'awaitRouter'));
     await submit(target, 'deploy', true);
     await expect(submit(target, 'deploy', true)).rejects.toMatchObject({
       code: 'OPERATION_RUNNING',
@@ -170,7 +173,7 @@ describe('an unwind that is under way', () => {
       { at: ({ activity, operation }) => activity === 'releaseGpus' && operation.endsWith('/1'), what: 'waits' },
     );
     const first = await operations.begin(target);
-    await until(() => site.calls.some(({ activity }) => activity === 'releaseGpus'));
+    await eventually(() => site.calls.some(({ activity }) => activity === 'releaseGpus'));
     const second = await submit(target, 'deploy', true);
     await yields(first);
     site.release();
@@ -179,7 +182,3 @@ describe('an unwind that is under way', () => {
     needJust(site, target, name);
   });
 });
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
-}

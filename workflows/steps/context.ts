@@ -113,8 +113,19 @@ export const isListed = ({ url }: EnginePlan, { router, kvGeneration }: Plan, li
     (entry) => entry.url === url && entry.ready && (!router.pairingKeys || entry.pairingKey === kvGeneration),
   );
 
-export const isWired = (plan: Plan, listed: RouterList): boolean =>
-  enginesOf(plan).every((engine) => isListed(engine, plan, listed));
+/** What the record has serving, no host shows any more and the router still lists: somebody else removed it. */
+export function lostEngines({ input, plan, inventory, listed }: DeployContext): readonly Serving['engines'][number][] {
+  const found = new Set(inventory.hosts.flatMap((host) => host.found.map(({ name }) => name)));
+  const planned = new Set(enginesOf(plan).map(({ url }) => url));
+  return (input.serving?.engines ?? []).filter(
+    ({ name, url }) => !found.has(name) && !planned.has(url) && listed.some((entry) => entry.url === url),
+  );
+}
+
+/** The router lists what the plan says under its key, and nothing that was lost. */
+export const isWired = (context: DeployContext): boolean =>
+  enginesOf(context.plan).every((engine) => isListed(engine, context.plan, context.listed)) &&
+  lostEngines(context).length === 0;
 
 export function servingOf(plan: Plan, specDigest: string): Serving {
   const { router } = plan;

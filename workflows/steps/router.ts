@@ -6,6 +6,7 @@ import {
   isListed,
   leaveRouted,
   leavingUnits,
+  lostEngines,
   minutesOf,
   routerRef,
   unitAt,
@@ -41,7 +42,8 @@ const ROUTER_STOP_S = 30;
 
 /**
  * Registers every engine of the plan that is not listed under its key, kept ones included: a router may have lost its
- * list. What was listed at the URL of a new engine was another one, which made room for it.
+ * list. What was listed at the URL of a new engine was another one, which made room for it. Then takes out what ended
+ * behind Tandem's back, which no undo brings back.
  */
 export function wireEngines(context: DeployContext): OperationStep {
   const { plan, listed, input, operation, ref } = context;
@@ -54,18 +56,24 @@ export function wireEngines(context: DeployContext): OperationStep {
       ({ first, parts }) => first && parts.some((part) => ranks.some(({ host }) => host === part.host)),
     );
   const missing = enginesOf(plan).filter((engine) => engine.action !== 'keep' || !isListed(engine, plan, listed));
+  const lost = lostEngines(context);
   const at = { router, ...routerRef(plan, ref) };
   return {
     name: 'wire-router',
-    run: () =>
-      operation.each(missing, async (engine, act) => {
+    run: async () => {
+      await operation.each(missing, async (engine, act) => {
         await act({ summary: `register ${engine.name}` }).wireEngine({
           ...at,
           engine,
           ref: ref(engine.host),
           kvGeneration,
         });
-      }),
+      });
+      if (lost.length === 0) return;
+      await operation.each(lost, async ({ name, url }, act) => {
+        await unwire(operation, act, { ...at, engine: { name, url }, drainTimeoutSeconds: 0 });
+      });
+    },
     undo: () =>
       operation.each(missing, async (engine, act) => {
         // One that was listed before, under another key, goes back to it; a new one goes.

@@ -8,7 +8,7 @@ import { DeployError } from '../../errors.ts';
 import { scenarioFor } from '../../sim/scenario.ts';
 import { loadSpec } from '../../spec/diagnostics.ts';
 import { ensureNamespace } from '../../temporal-setup.ts';
-import { WORKER_PROGRAM } from '../worker.ts';
+import { WORKER_COMMAND } from '../worker.ts';
 import { end, isAlive, launch, until, type LocalProcess } from './processes.ts';
 
 const at = (path: string) => fileURLToPath(new URL(`../../../../${path}`, import.meta.url));
@@ -102,7 +102,7 @@ export async function up(say: (text: string) => void): Promise<LocalState> {
       await writeFile(join(localDir(), name), await readFile(source), { mode: 0o600 });
     }
   });
-  await start('worker', [process.execPath, WORKER_PROGRAM, '--site', 'default'], {
+  await start('worker', [...WORKER_COMMAND, '--site', 'default'], {
     TEMPORAL_ADDRESS: temporal.address,
     TEMPORAL_NAMESPACE: NAMESPACE,
   });

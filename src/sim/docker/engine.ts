@@ -1,11 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ImageScenario } from '../scenario.ts';
 import { daemonError, DockerError } from './command.ts';
 import { argvOf, hostPath, NEVER, type Container, type LogLine } from './container.ts';
-import { familiarName, findImage, parseReference, registryImage, withImage, type Image } from './images.ts';
+import {
+  familiarName,
+  findImage,
+  needRegistry,
+  parseReference,
+  registryImage,
+  withImage,
+  type Image,
+} from './images.ts';
 import { runError, type ContainerConfig } from './run-flags.ts';
 import type { StartUnit } from './unit.ts';
 
@@ -37,6 +45,9 @@ export interface PullContext {
   readonly auths: Readonly<Record<string, { readonly user: string; readonly password: string }>>;
   readonly signal: AbortSignal;
 }
+
+/** Groups by name that the images of ROCm have. */
+const IMAGE_GROUPS: readonly string[] = ['root', 'users', 'video', 'render'];
 
 /** Lines of a container's log that are kept. */
 const LOG_LINES = 5000;
@@ -92,6 +103,7 @@ export class DockerEngine {
     if (!found && sameName) {
       throw daemonError(`manifest for ${familiarName(asked)} not found: manifest unknown: manifest unknown`);
     }
+    needRegistry(this.#options.catalogue, asked.registry);
     const denied = daemonError(
       `pull access denied for ${asked.familiar}, repository does not exist or may require 'docker login': denied: requested access to the resource is denied`,
     );
@@ -167,6 +179,17 @@ export class DockerEngine {
       const error = `error gathering device information while adding custom device "${path}": no such file or directory`;
       this.#set(container, { ...container.state, exitCode: 128, error });
       throw runError(error);
+    }
+    const unknown = config.groups.find((group) => !/^\d+$/.test(group) && !IMAGE_GROUPS.includes(group));
+    if (unknown !== undefined) throw runError(`Unable to find group ${unknown}: no matching entries in group file`);
+    for (const { source, target } of config.mounts) {
+      const outer = config.mounts.find((mount) => mount.readOnly && target.startsWith(`${mount.target}/`));
+      const there = hostPath(config, dirname(target)) ?? '/';
+      if (outer && !existsSync(this.#options.resolvePath(`${there}/${basename(target)}`))) {
+        throw runError(
+          `failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error mounting "${source}" to rootfs at "${target}": mkdir ${target}: read-only file system: unknown`,
+        );
+      }
     }
     this.#starting.add(container.id);
     const unit = await this.#options
@@ -247,6 +270,12 @@ export class DockerEngine {
     const units = [...this.containers.values()].flatMap(({ unit }) => (unit ? [unit] : []));
     for (const unit of units) unit.signal('SIGKILL');
     await Promise.all(units.map(({ exited }) => exited));
+  }
+
+  /** Stops every container, as the engine does before it ends. */
+  async shutDown(): Promise<void> {
+    await Promise.all([...this.containers.values()].map((container) => this.stop(container, undefined)));
+    this.#off = true;
   }
 
   #append(container: Container, stream: LogLine['stream'], text: string): void {

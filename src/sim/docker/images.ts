@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ImageScenario } from '../scenario.ts';
+import { daemonError } from './command.ts';
 
 /** An image as the engine of one host holds it. */
 export interface Image {
@@ -37,6 +38,16 @@ export const familiarName = ({ familiar, tag, digest }: Reference): string =>
   `${familiar}${tag === undefined ? '' : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+
+/** Throws what the engine says of a registry that nobody runs: the catalogue names those that somebody does, beside Docker Hub. */
+export function needRegistry(catalogue: readonly ImageScenario[], registry: string): void {
+  if (registry === 'docker.io') return;
+  if (catalogue.some(({ reference }) => parseReference(reference)?.registry === registry)) return;
+  const [name = '', port = '443'] = registry.split(':');
+  const isAddress = /^[\d.]+$/.test(name);
+  const why = isAddress ? ` ${name}:${port}: connect: connection refused` : `: lookup ${name}: no such host`;
+  throw daemonError(`Get "https://${registry}/v2/": dial tcp${why}`);
+}
 
 /** What the registry gives this host for a reference; undefined when it does not know it. A digest names the manifest of any of its images. */
 export function registryImage(

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineOf, type DockerCall, type DockerHost, type Run } from './call.ts';
 import { daemonError, DockerError } from './command.ts';
-import { parseReference } from './images.ts';
+import { needRegistry, parseReference } from './images.ts';
 
 /** docker pull */
 export async function pull(it: Run): Promise<number> {
@@ -70,6 +70,7 @@ export function login(it: Run): number {
   if (flags.value('password') !== undefined)
     call.stderr('WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n');
   const registry = flags.words[0] ?? 'docker.io';
+  needRegistry(host.catalogue, registry);
   const accounts = host.catalogue.filter(
     ({ reference, login: account }) => account && parseReference(reference)?.registry === registry,
   );

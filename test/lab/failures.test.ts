@@ -1,0 +1,136 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { engineEnv, startCluster, told, type LabCluster } from './cluster.ts';
+import { ENGINE_IMAGE } from './images.ts';
+import { whyNoLab } from './lab.ts';
+import { labPicture, leftIn, type Pictures } from './picture.ts';
+
+/** What goes wrong on real hosts: whatever it was, every host is then as it was before. */
+const why = await whyNoLab();
+const suite = why === undefined ? describe : describe.skip;
+/** One prefill engine: what fails does so sooner. */
+const SMALL = { prefill: { replicas: 1, hosts: ['p0'] } };
+
+let cluster: LabCluster;
+beforeAll(async () => {
+  if (why !== undefined) return;
+  cluster = await startCluster('failures', [
+    { name: 'busy', machine: { gpus: { count: 8, usedMiB: [90_000] } } },
+    { name: 'gate', images: [], machine: { gpus: { count: 0 } } },
+  ]);
+}, 120_000);
+afterAll(() => cluster?.stop(), 120_000);
+
+suite(`a deploy to real hosts${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+  let before: Pictures;
+  beforeEach(async () => {
+    before = await labPicture(cluster.lab);
+  }, 30_000);
+  afterEach(async () => {
+    expect(leftIn(before, await labPicture(cluster.lab))).toEqual([]);
+  }, 30_000);
+
+  const stateOf = (name: string) => cluster.stack.client.record(name).then(({ state }) => state);
+  const destroyed = (spec: ClusterSpec) => told(cluster.stack.run(spec, 'destroy'));
+
+  it('that is cancelled while engines start is rolled back', async () => {
+    const { stack, specOf } = cluster;
+    const admitted = await stack.begin(specOf('cancelled', SMALL));
+    await stack.seen(admitted, 'decode engines start', ({ stage }) => stage === 'start-decode');
+    await stack.client.cancel('cancelled', { actor: 'tester' });
+    expect(await told(stack.ended('cancelled', admitted))).toMatch(/^cancelled/);
+  }, 120_000);
+
+  it('without the image on one host is rolled back, naming host and image', async () => {
+    const { lab, stack, specOf } = cluster;
+    const docker = async (...argv: readonly string[]) =>
+      expect(await lab.host('d0').run(['docker', ...argv])).toMatchObject({ exitCode: 0 });
+    await docker('tag', ENGINE_IMAGE, 'kept:1');
+    await docker('rmi', ENGINE_IMAGE);
+    const { outcome, failed } = await stack.run(specOf('bare', { ...SMALL, decode: { hosts: ['d0'] } }));
+    await docker('tag', 'kept:1', ENGINE_IMAGE);
+    await docker('rmi', 'kept:1');
+    expect({ outcome, failed }).toMatchObject({
+      outcome: 'rolled-back',
+      failed: { step: 'fetch-image', code: 'IMAGE_UNAVAILABLE', host: 'd0' },
+    });
+  }, 120_000);
+
+  it('on a GPU that somebody uses is rolled back, naming it', async () => {
+    const { stack, specOf } = cluster;
+    const { outcome, failed } = await stack.run(specOf('busy', { ...SMALL, decode: { hosts: ['busy'] } }));
+    expect({ outcome, failed }).toMatchObject({
+      outcome: 'rolled-back',
+      failed: { step: 'check-rocm', host: 'busy', evidence: expect.stringContaining('GPU') as unknown },
+    });
+  }, 120_000);
+
+  it('whose engine dies at start is rolled back with the last lines of its log', async () => {
+    const { stack, specOf } = cluster;
+    const env = engineEnv({ outOfMemory: true });
+    const { outcome, failed } = await stack.run(specOf('dying', { ...SMALL, decode: { env } }));
+    expect({ outcome, failed }).toMatchObject({
+      outcome: 'rolled-back',
+      failed: { step: 'start-decode', code: 'ENGINE_EXITED', evidence: expect.stringMatching(/memory/i) as unknown },
+    });
+  }, 120_000);
+
+  it('whose Temporal worker is killed goes on with another one, and starts nothing twice', async () => {
+    const { lab, stack, specOf } = cluster;
+    const spec = specOf('killed', SMALL);
+    const admitted = await stack.begin(spec);
+    await stack.seen(admitted, 'decode engines start', ({ stage }) => stage === 'start-decode');
+    await stack.worker.kill();
+    await stack.worker.start();
+    expect(await told(stack.ended('killed', admitted))).toBe('succeeded');
+    const made = await lab.host('d0').run(['docker', 'ps', '-aq']);
+    expect(made.stdout.trim().split('\n')).toHaveLength(1);
+    expect(await destroyed(spec)).toBe('succeeded');
+  }, 180_000);
+
+  it('on a host that loses power says what it may hold; with power back, destroy clears it', async () => {
+    const { lab, stack, specOf } = cluster;
+    const spec = specOf('dark', { ...SMALL, decode: { hosts: ['d1'] } });
+    const admitted = await stack.begin(spec);
+    await stack.seen(admitted, 'decode engines start', ({ stage }) => stage === 'start-decode');
+    await lab.host('d1').powerOff();
+    const { outcome, failed, leftBehind } = await stack.ended('dark', admitted);
+    expect({ outcome, failed }).toMatchObject({
+      outcome: 'stuck',
+      failed: { step: 'start-decode', code: 'HOST_UNREACHABLE', host: 'd1' },
+    });
+    expect(leftBehind.join('\n')).toMatch(/^d1: /m);
+    await lab.host('d1').powerOn();
+    expect(await destroyed(spec)).toBe('succeeded');
+    expect(await stateOf('dark')).toBe('stopped');
+  }, 180_000);
+
+  it('by a user who may only become root, through a bastion, serves and is destroyed', async () => {
+    const { lab, stack, specOf } = cluster;
+    const gate = lab.host('gate');
+    const inner = ['p0', 'd0', 'r0'].map((name) => lab.host(name));
+    const firewall = (verb: string) =>
+      Promise.all(
+        inner.map((host) =>
+          host.run(['iptables', verb, 'INPUT', '-p', 'tcp', '--dport', '22', '!', '-s', gate.address, '-j', 'REJECT']),
+        ),
+      );
+    for (const { exitCode, stderr } of await firewall('-A'))
+      expect({ exitCode, stderr }).toMatchObject({ exitCode: 0 });
+    const jump = [{ address: gate.address, user: lab.user }];
+    const spec = specOf('inner', {
+      ...SMALL,
+      hosts: {
+        ssh: { user: lab.sudoer, become: 'sudo', jump },
+        list: inner.map((host) => listed(specOf('x'), host.name)),
+      },
+      decode: { hosts: ['d0'] },
+    });
+    expect(await told(stack.run(spec))).toBe('succeeded');
+    expect(await destroyed(spec)).toBe('succeeded');
+    await firewall('-D');
+  }, 180_000);
+});
+
+/** The row of a host in a spec. */
+const listed = ({ hosts }: ClusterSpec, name: string) => hosts.list.find((host) => host.name === name)!;

@@ -1,0 +1,91 @@
+import { createDrivers } from '../../src/drivers/index.ts';
+import type { Drivers } from '../../src/drivers/types.ts';
+import type { ContainerPlan, HostRef } from '../../src/plan/types.ts';
+import { simulate } from '../support/simulation.ts';
+import { ENGINE_IMAGE, ENGINE_MOUNTS } from './images.ts';
+import { startLab, whyNoLab } from './lab.ts';
+
+/** A host that the contract is held against. */
+export interface World {
+  readonly drivers: Drivers;
+  readonly ref: HostRef;
+  /** An image that is there. Its containers have sh, cat and sleep where they have these mounts. */
+  readonly image: string;
+  readonly mounts: ContainerPlan['mounts'];
+  /** Ends the Docker Engine as `systemctl stop docker` does. */
+  stopDocker(): Promise<void>;
+  /** Starts it; returns once it answers. */
+  startDocker(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export const WORLDS: readonly {
+  readonly name: string;
+  /** Why it cannot be had here. */
+  readonly missing: string | undefined;
+  readonly start: (runtimeDir: string) => Promise<World>;
+}[] = [
+  { name: 'a simulated host', missing: undefined, start: simulated },
+  { name: 'a real host', missing: await whyNoLab(), start: real },
+];
+
+const SIMULATED_IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
+
+async function simulated(runtimeDir: string): Promise<World> {
+  const simulation = await simulate({
+    hosts: [{ name: 'contract', address: '127.82.95.1', images: [SIMULATED_IMAGE] }],
+    images: [{ reference: SIMULATED_IMAGE }],
+  });
+  const { identityFile, knownHostsFile, hosts } = simulation.state;
+  const { name, address, port, user } = hosts[0]!;
+  const drivers = createDrivers({ runtimeDir });
+  const host = simulation.host(name);
+  return {
+    drivers,
+    ref: refTo({ name, address, port, user }, { identityFile, knownHostsFile }),
+    image: SIMULATED_IMAGE,
+    mounts: [],
+    stopDocker: () => host.stopDocker(),
+    startDocker: () => host.startDocker(),
+    close: async () => {
+      await drivers.close();
+      await simulation.stop();
+    },
+  };
+}
+
+async function real(runtimeDir: string): Promise<World> {
+  const lab = await startLab('contract', [{ name: 'contract' }]);
+  const [host] = lab.hosts as [(typeof lab.hosts)[number]];
+  const { name, address } = host;
+  const drivers = createDrivers({ runtimeDir });
+  return {
+    drivers,
+    ref: refTo({ name, address, port: 22, user: lab.user }, lab),
+    image: ENGINE_IMAGE,
+    mounts: ENGINE_MOUNTS,
+    stopDocker: () => host.stopDocker(),
+    startDocker: () => host.startDocker(),
+    close: async () => {
+      await drivers.close();
+      await lab.stop();
+    },
+  };
+}
+
+const refTo = (
+  at: Pick<HostRef, 'name' | 'address' | 'port' | 'user'>,
+  ssh: Pick<HostRef['ssh'], 'identityFile' | 'knownHostsFile' | 'configFile'>,
+): HostRef => ({
+  ...at,
+  fabricAddress: at.address,
+  ssh: {
+    knownHostsFile: ssh.knownHostsFile,
+    jump: [],
+    become: 'none',
+    ...(ssh.identityFile === undefined ? {} : { identityFile: ssh.identityFile }),
+    ...(ssh.configFile === undefined ? {} : { configFile: ssh.configFile }),
+  },
+  stateDir: '~/.tandem',
+  leaseDir: '~/leases',
+});
