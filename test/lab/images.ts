@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { execa } from 'execa';
+import { execa, type Options } from 'execa';
 import { inHost, needs, PROJECT, PROJECT_THERE, type Site } from './host.ts';
 
 /** The engine image: the simulated engine as a program of this machine; its containers need these mounts of their host. */
@@ -77,17 +77,18 @@ export class LabImages {
 
   /** Makes it on a host, since only an image that was saved has the same id everywhere. */
   async #make(host: string, image: LabImage): Promise<string> {
-    const file = join(this.#site.room, `${image}.tar`);
-    const at = (argv: readonly string[], options = {}) => needs(inHost(this.#site, host, argv, options));
+    const file = (name: string) => join(this.#site.room, name);
+    const at = (argv: readonly string[], options: Options = {}) => needs(inHost(this.#site, host, argv, options));
+    /** Its output goes to a file and not through memory: an image is large. */
+    const into = (path: string): Options => ({ stdout: { file: path }, buffer: { stdout: false } });
     if (image === 'engine') {
       await at(['sh', '-c', IMPORT_ENGINE, 'sh', ENGINE_IMAGE]);
-      await at(['docker', 'save', ENGINE_IMAGE], { stdout: { file } });
-      return file;
+    } else {
+      const packed = file('router-files.tar');
+      await execa('sh', ['-c', PACK_ROUTER, 'sh', join(PROJECT, '.venv/bin/python')], into(packed));
+      await at(IMPORT_ROUTER, { inputFile: packed });
     }
-    const packed = join(this.#site.room, 'router-files.tar');
-    await execa('sh', ['-c', PACK_ROUTER, 'sh', join(PROJECT, '.venv/bin/python')], { stdout: { file: packed } });
-    await at(IMPORT_ROUTER, { inputFile: packed });
-    await at(['docker', 'save', ROUTER_IMAGE], { stdout: { file } });
-    return file;
+    await at(['docker', 'save', image === 'engine' ? ENGINE_IMAGE : ROUTER_IMAGE], into(file(`${image}.tar`)));
+    return file(`${image}.tar`);
   }
 }

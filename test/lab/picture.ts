@@ -12,7 +12,7 @@ const LOOKS = {
   containers: 'docker ps -a --no-trunc --format "{{.Names}} {{.State}}"',
   // Where programs of users may write; what the engine keeps of its containers is seen by it.
   files:
-    'find /home /tmp /dev/shm /root /var/tmp /srv /opt /etc /usr/local -xdev -not -path "/opt/tandem/*" -printf "%p %y %s\\n"',
+    'find /home /tmp /dev/shm /root /var/tmp /srv /opt /etc /usr/local -xdev -not -path "/opt/tandem/*" \\( -type d -printf "%p d\\n" -o -printf "%p %y %s\\n" \\)',
   // Of users, and what containers run, which is root's: the rest is the host's own, and those that look.
   processes:
     'ps -eo user:16,args --no-headers | grep -e "^ops " -e "^dev " -e sglang -e smg | grep -v -e "sshd: " -e grep',
