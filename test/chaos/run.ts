@@ -39,7 +39,7 @@ export interface World {
 const LATENCY_MS = 60;
 /** Longest time between the sight of a stage and the crash. */
 const JITTER_MS = 400;
-const LOOK_EVERY_MS = 20;
+const LOOK_EVERY_MS = 50;
 /** Longest time of an operation that need not give up a host; a machine that is shared is ten times slower than a quiet one. */
 const OPERATION_LIMIT_MS = 600_000;
 /** Of an operation that has to give up a host by itself. */

@@ -197,7 +197,7 @@ async function unseen(before: Outside, taken: HostPicture): Promise<string[]> {
 
 /** Those that do not end of themselves soon, as the runner of a command does that answered a moment ago. */
 async function lasting(pids: readonly number[]): Promise<readonly number[]> {
-  await eventually(() => !pids.some(alive), 5_000).catch(() => undefined);
+  await eventually(() => !pids.some(alive), { limitMs: 5_000 }).catch(() => undefined);
   return pids.filter(alive);
 }
 

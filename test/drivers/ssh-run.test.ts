@@ -31,7 +31,7 @@ async function pidsIn(file: string): Promise<number[]> {
   return textOf(file).trim().split(' ').map(Number);
 }
 const gone = (pids: readonly number[], limitMs?: number) =>
-  until(`${pids.join(', ')} gone`, () => !pids.some(alive), limitMs);
+  until(`${pids.join(', ')} gone`, () => !pids.some(alive), limitMs === undefined ? {} : { limitMs });
 
 /** The ssh processes of this test run: its control sockets are in its own folder. */
 const clients = () => processesWith(join(folder, 'r'), 'TANDEM-FRAME-1');

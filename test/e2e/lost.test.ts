@@ -256,7 +256,7 @@ describe('leases', () => {
         for await (const { memo } of workflow.list({ query })) memos.push(memo);
         return memos.length === 2;
       },
-      15_000,
+      { everyMs: 200 },
     ).finally(() => connection.close());
     expect(memos[0]).toEqual({ reason, host: 'd1', leases: pci });
   }, 120_000);

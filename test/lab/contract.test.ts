@@ -381,6 +381,19 @@ for (const { name, missing, start } of WORLDS) {
       }, 60_000);
     });
 
+    const asRoot = process.getuid?.() === 0 ? it : it.skip;
+    asRoot('has a disk that may be full: what cannot be written is said, and no half of it is left', async () => {
+      const full = await world.fullDisk();
+      const at = world.drivers.host({ ...world.ref, stateDir: `${full}/state`, leaseDir: `${full}/leases` });
+      const failure = { code: 'COMMAND_FAILED', host: world.ref.name };
+      const noSpace = { evidence: expect.stringMatching(/no space left/i) as unknown };
+      await expect(at.writeFile(`${full}/file`, 'x')).rejects.toMatchObject({ ...failure, ...noSpace });
+      await expect(at.runtime('process').start(unitOf(ARGV))).rejects.toMatchObject(failure);
+      const owner = { cluster: CLUSTER, installation: 'run-1', deployment: 3 };
+      await expect(at.leases.take(['0000:05:00.0'], owner)).rejects.toMatchObject(noSpace);
+      expect(await sh('find "$1" -type f', full)).toBe(`${full}/fill\n`);
+    });
+
     describe('has GPU leases', () => {
       const GPUS = ['0000:05:00.0', '0000:15:00.0', '0000:25:00.0'];
       const ours = { cluster: CLUSTER, installation: 'run-1', deployment: 3 };

@@ -114,12 +114,12 @@ export async function makeHost(
     async stopDocker() {
       await needs(run(['sh', '-c', 'kill "$(cat /var/run/docker.pid)"']));
       const isOver = async () => (await run(['pgrep', '-x', 'dockerd'])).exitCode !== 0;
-      await until(`the Docker Engine of lab host ${name} has ended`, isOver, READY_MS);
+      await until(`the Docker Engine of lab host ${name} has ended`, isOver, { limitMs: READY_MS, everyMs: 50 });
     },
     async startDocker() {
       await needs(run(['start-docker']));
       const answers = async () => (await run(['docker', 'version'])).exitCode === 0;
-      await until(`the Docker Engine of lab host ${name} answers`, answers, READY_MS);
+      await until(`the Docker Engine of lab host ${name} answers`, answers, { limitMs: READY_MS, everyMs: 50 });
     },
     powerOff: () => endHost(site, name),
     async powerOn() {
@@ -149,7 +149,7 @@ export async function makeHost(
       closeSync(log);
       child.unref();
       await writeFile(join(dir, 'pid'), String(child.pid));
-      await until(`lab host ${name} answers`, isUp, READY_MS).catch(async (error: Error) => {
+      await until(`lab host ${name} answers`, isUp, { limitMs: READY_MS, everyMs: 50 }).catch(async (error: Error) => {
         throw new Error(`${error.message}; ${await readFile(join(dir, 'log'), 'utf8')}`);
       });
       for (const image of images) await store.load(name, image);
@@ -225,5 +225,8 @@ async function outerProcess({ room }: Site, name: string): Promise<number | unde
 export async function endHost(site: Site, name: string): Promise<void> {
   const pid = await outerProcess(site, name);
   if (pid !== undefined) process.kill(pid, 'SIGKILL');
-  await until(`lab host ${name} is off`, async () => (await outerProcess(site, name)) === undefined, READY_MS);
+  await until(`lab host ${name} is off`, async () => (await outerProcess(site, name)) === undefined, {
+    limitMs: READY_MS,
+    everyMs: 50,
+  });
 }

@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { execa } from 'execa';
 import { createDrivers } from '../../src/drivers/index.ts';
 import type { Drivers } from '../../src/drivers/types.ts';
 import type { ContainerPlan, HostRef } from '../../src/plan/types.ts';
@@ -16,6 +18,8 @@ export interface World {
   stopDocker(): Promise<void>;
   /** Starts it; returns once it answers. */
   startDocker(): Promise<void>;
+  /** A folder on a disk of its own that has no room left; only root can make one. */
+  fullDisk(): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -29,6 +33,10 @@ export const WORLDS: readonly {
   { name: 'a real host', missing: await whyNoLab(), start: real },
 ];
 
+/** Makes a disk of four pages, and fills it: its folder. */
+const FULL_DISK =
+  'mkdir "$1" && mount -t tmpfs -o size=16k,mode=777 full "$1" && head -c 20000 /dev/zero >"$1/fill" || [ -e "$1/fill" ]';
+
 const SIMULATED_IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
 
 async function simulated(runtimeDir: string): Promise<World> {
@@ -40,6 +48,7 @@ async function simulated(runtimeDir: string): Promise<World> {
   const { name, address, port, user } = hosts[0]!;
   const drivers = createDrivers({ runtimeDir });
   const host = simulation.host(name);
+  const full = join(host.home, 'full');
   return {
     drivers,
     ref: refTo({ name, address, port, user }, { identityFile, knownHostsFile }),
@@ -47,8 +56,13 @@ async function simulated(runtimeDir: string): Promise<World> {
     mounts: [],
     stopDocker: () => host.stopDocker(),
     startDocker: () => host.startDocker(),
+    fullDisk: async () => {
+      await execa('sh', ['-c', FULL_DISK, 'sh', full]);
+      return full;
+    },
     close: async () => {
       await drivers.close();
+      await execa('umount', [full], { reject: false });
       await simulation.stop();
     },
   };
@@ -66,6 +80,11 @@ async function real(runtimeDir: string): Promise<World> {
     mounts: ENGINE_MOUNTS,
     stopDocker: () => host.stopDocker(),
     startDocker: () => host.startDocker(),
+    fullDisk: async () => {
+      const folder = `/home/${lab.user}/full`;
+      await host.run(['sh', '-c', FULL_DISK, 'sh', folder]);
+      return folder;
+    },
     close: async () => {
       await drivers.close();
       await lab.stop();

@@ -39,7 +39,7 @@ async function start(name: string, scenario: object) {
   started.push(child);
   await eventually(
     () => existsSync(file) || (child.exitCode !== null && Promise.reject(new Error('the simulator ended'))),
-    60_000,
+    { limitMs: 60_000 },
   );
   return { child, state: JSON.parse(await readFile(file, 'utf8')) as SimulationState, file };
 }

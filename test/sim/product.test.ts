@@ -257,7 +257,7 @@ describe('the runtimes', () => {
         async () =>
           (await host.fetch(`http://${IP}:${port}/liveness`, { timeoutMs: 5000 }).catch(() => undefined))?.status ===
           200,
-        25_000,
+        { limitMs: 25_000 },
       );
       await host.runtime(kind).stop(name, { timeoutSeconds: 20 });
       await host.runtime(kind).remove(name);

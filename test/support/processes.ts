@@ -1,22 +1,28 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
+export interface Patience {
+  /** Only ends a test that has failed. Default 15,000. */
+  readonly limitMs?: number;
+  /** Pause between two looks; longer where a look costs more than reading a file. Default 20. */
+  readonly everyMs?: number;
+}
+
 /** Waits for a condition; fails with its name when it does not come true. */
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  limitMs?: number,
+  patience?: Patience,
 ): Promise<void> {
-  await eventually(condition, limitMs, what);
+  await eventually(condition, { ...patience, what });
 }
 
-/** Waits until `look` gives something. The limit only ends a test that has failed. */
+/** Waits until `look` gives something. */
 export async function eventually<T>(
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  limitMs = 15_000,
-  what = look.toString(),
+  { limitMs = 15_000, everyMs = 20, what = look.toString() }: Patience & { readonly what?: string } = {},
 ): Promise<T> {
-  for (const endMs = Date.now() + limitMs; Date.now() < endMs; await delay(10)) {
+  for (const endMs = Date.now() + limitMs; Date.now() < endMs; await delay(everyMs)) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
   }

@@ -43,7 +43,7 @@ export async function startSmg(address: string): Promise<Smg> {
       if (child.exitCode !== null) throw new Error(`smg ended:\n${log}`);
       return (await fetch(`${url}/health`).catch(() => undefined))?.ok === true;
     },
-    START_MS,
+    { limitMs: START_MS, everyMs: 50 },
   );
   const list = async () => {
     const { workers } = (await (await fetch(`${url}/workers`)).json()) as { workers: Record<string, string>[] };

@@ -144,7 +144,7 @@ function program(
             (error: unknown) => ((why = String(error)), false),
           );
         },
-        START_MS,
+        { limitMs: START_MS, everyMs: 50 },
       ).catch((error: Error) => {
         throw new Error(`${error.message} (${why})`);
       });
@@ -196,7 +196,7 @@ function operations(client: TandemClient) {
         record = now?.deployments.find((entry) => entry.deployment === deployment);
         return record !== undefined && record.outcome !== 'running';
       },
-      limitMs,
+      { limitMs, everyMs: 200 },
     );
     return record!;
   };
@@ -213,7 +213,7 @@ function operations(client: TandemClient) {
             throw new Error(`${workflowId} is ${progress.outcome} before ${what}: ${JSON.stringify(progress.failed)}`);
           return progress !== undefined && is(progress);
         },
-        OPERATION_MS,
+        { limitMs: OPERATION_MS, everyMs: 50 },
       ),
   };
 }

@@ -113,7 +113,7 @@ describe('an operation over more hosts than one history should hold', () => {
       const { spec, site } = opened();
       site.trouble({ ...on('observeHost', 'd5'), what: 'hangs' });
       const admitted = await operations.begin(spec);
-      await until('d5 is looked at', () => site.driverCalls.some(({ host }) => host === 'd5'), 60_000);
+      await until('d5 is looked at', () => site.driverCalls.some(({ host }) => host === 'd5'), { limitMs: 60_000 });
       if (what === 'a cancel') await operations.client.cancel(spec.name, { actor: 'tester' });
       else await operations.client.submit(spec.name, { operation: 'destroy', actor: 'tester', takeOver: true });
       expect(await operations.ended(spec.name, admitted)).toMatchObject({ outcome });
