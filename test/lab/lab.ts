@@ -28,7 +28,7 @@ export interface Lab {
 }
 
 /** Labs that may be there at once, and the second number of their addresses. */
-const NUMBERS = { hand: 77, deploy: 78, contract: 79, failures: 80 } as const;
+const NUMBERS = { hand: 77, deploy: 78, contract: 79, failures: 80, killed: 81 } as const;
 export type LabName = keyof typeof NUMBERS;
 const BY_HAND: LabName = 'hand';
 /** File with the pid of the process that started a lab. */
@@ -120,7 +120,7 @@ export async function takeDown(site: Site): Promise<void> {
     entry.isDirectory(),
   );
   await Promise.all(hosts.map(({ name }) => endHost(site, name)));
-  for (const { name } of hosts) await execa('umount', [join(site.room, name, 'disk')], { reject: false });
+  for (const { name } of hosts) await execa('umount', ['-l', join(site.room, name, 'disk')], { reject: false });
   for (const namespace of await namespaces(site)) await execa('ip', ['netns', 'delete', namespace], { reject: false });
   await execa('ip', ['link', 'delete', site.bridge], { reject: false });
   // Containers that were killed with their engine leave empty groups.

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs the frozen Python environment of SGLang's engines on CPU, once: prints its folder. 11 GB and some ten minutes.
+# TANDEM_SGLANG_ENV names another folder than the cache's. The versions were resolved by hand: some declare others than
+# those that work together, so pip is told to resolve nothing.
+set -eu
+cd "$(dirname "$0")"
+folder=${TANDEM_SGLANG_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/tandem/sglang}
+stamp=$folder/.complete
+if [ "$(cksum <requirements.txt)" != "$(cat "$stamp" 2>/dev/null)" ]; then
+  python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
+    echo "SGLang's environment is frozen for Python 3.11, found: $(python3 --version 2>&1)" >&2
+    exit 1
+  }
+  free=$(df -Pk "$(dirname "$folder")" 2>/dev/null | awk 'NR == 2 { print int($4 / 1048576) }')
+  [ "${free:-20}" -ge 15 ] || {
+    echo "SGLang's environment needs 15 GB in $(dirname "$folder"), $free GB are free" >&2
+    exit 1
+  }
+  rm -rf "$folder"
+  mkdir -p "$(dirname "$folder")"
+  echo "SGLang's environment goes to $folder: 11 GB, some ten minutes …" >&2
+  python3 -m venv "$folder"
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r requirements.txt >&2
+  cksum <requirements.txt >"$stamp"
+fi
+echo "$folder"
