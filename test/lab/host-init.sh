@@ -1,9 +1,11 @@
 #!/bin/bash
 # The first process of a lab host, in network, mount, UTS and PID namespaces of its own: gives it a disk of its own over
 # this machine's, devices, users, an SSH server and a Docker Engine, and then only waits. Killing it is a power-off.
-# Arguments: folder of the host, its control group, its name, the two users who may log in, the project, "docker" for an engine.
+# Arguments: folder of the host, its control group, its name, the two users who may log in, the project, "docker" or "" for an
+# engine, folders to share.
 set -eu
 dir=$1 group=$2 name=$3 users=$4 project=$5 engine=$6
+shift 6
 tree=$dir/tree
 
 mount --make-rprivate /
@@ -33,6 +35,11 @@ ln -s /proc/self/fd dev/fd
 mkdir -p opt/tandem
 mount --rbind "$project" opt/tandem # It may lie in a folder that the host has of its own.
 mount -o remount,bind,ro opt/tandem
+for folder; do
+  mkdir -p ".$folder"
+  mount --rbind "$folder" ".$folder"
+  mount -o remount,bind,ro ".$folder"
+done
 cp -a "$tree" .tree
 pivot_root . .before
 umount -l /.before

@@ -47,6 +47,8 @@ export interface LabHostOptions {
   readonly name: string;
   /** Images that it has; none: it has no Docker Engine. Default: that of the engines. */
   readonly images?: readonly LabImage[];
+  /** Folders of this machine that it has at the same paths, to read: of others it has its own. */
+  readonly shared?: readonly string[];
   /** What its hardware is, where it is unusual. */
   readonly machine?: Partial<z.input<typeof Scenario>['hosts'][number]>;
 }
@@ -75,7 +77,7 @@ const READY_MS = 30_000;
 /** Makes a host that is off, at the address of its index. */
 export async function makeHost(
   site: Site,
-  { name, images = ['engine'], machine = {} }: LabHostOptions,
+  { name, images = ['engine'], shared = [], machine = {} }: LabHostOptions,
   index: number,
   { loginKey, store }: { readonly loginKey: string; readonly store: LabImages },
 ): Promise<LabHost & { readonly hostKey: string }> {
@@ -132,6 +134,7 @@ export async function makeHost(
         `${USER} ${SUDOER}`,
         PROJECT,
         docker ? 'docker' : '',
+        ...shared,
       ];
       // Its own session: it lives on when whoever started it is killed, and is found again by its folder.
       const words = [
