@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
@@ -245,6 +247,25 @@ describe('the connection to a host', () => {
     withServer({ address: '127.81.3.3', resets: 3 }, async ({ ref, connections }) => {
       expect(await hello(ref)).toBe('hello\n');
       expect(connections()).toBe(4);
+    }));
+
+  it('to a host that takes it and says nothing is given up after its one limit', () =>
+    withServer({ address: '127.81.3.20' }, async ({ ref }) => {
+      let taken = 0;
+      const silent = createServer((socket) => {
+        taken += 1;
+        socket.resume().on('error', () => socket.destroy());
+      }).listen(0, '127.81.3.21');
+      await once(silent, 'listening');
+      const { port } = silent.address() as AddressInfo;
+      const hasty = createDrivers({ runtimeDir: join(folder, 'hasty'), connectTimeoutMs: 1_000 });
+      await expect(hello({ ...ref, address: '127.81.3.21', port }, hasty)).rejects.toMatchObject({
+        code: 'HOST_UNREACHABLE',
+        evidence: expect.stringContaining('timed out') as unknown,
+      });
+      expect(taken).toBe(1);
+      await hasty.close();
+      silent.close();
     }));
 
   it('is refused when the host shows another key than the spec has', () =>

@@ -46,8 +46,12 @@ export const unreachable = (ref: HostRef, evidence: string, what = 'cannot be re
     evidence,
   });
 
-/** A fresh connection that sshd drops unheard, as it does beyond MaxStartups: a short wait helps. */
+/**
+ * A fresh connection that sshd drops unheard, as it does beyond MaxStartups: a short wait helps. Not one that hears
+ * nothing until its limit: there a call would wait for the limit again and again.
+ */
 export const isReset = (stderr: string): boolean =>
+  !/timed out/i.test(stderr) &&
   /reset by peer|connection closed by|kex_exchange_identification|broken pipe|banner exchange/i.test(stderr);
 
 const place = ({ name, user, address, port }: HostRef) => `${name} (${user}@${address}:${port})`;
