@@ -2,6 +2,6 @@
 # Runs the tests against SGLang's own engines on CPU, as root where Docker Engine is: `npm run test:sglang`.
 set -eu
 cd "$(dirname "$0")/../../.."
-TANDEM_SGLANG_ENV=$(sh test/sglang/real/environment.sh)
+TANDEM_SGLANG_ENV=$(sh scripts/sglang/environment.sh)
 export TANDEM_SGLANG_ENV
 NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec npx --no-install jest --runInBand test/sglang
