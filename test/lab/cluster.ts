@@ -18,7 +18,7 @@ export interface LabCluster {
   readonly stack: TemporalStack;
   /**
    * Two prefill engines on hosts p0 and p1 and one decode engine on d0 or d1, in containers, behind smg on r0, in one
-   * too; `overrides` are merged in as `aSpec` does.
+   * too; `overrides` are merged in as `aSpec` does. It lists the hosts that its engines may use, and r0.
    */
   readonly specOf: (name: string, overrides?: Overrides) => ClusterSpec;
   stop(): Promise<void>;
@@ -82,7 +82,11 @@ export async function startCluster(name: LabName, more: readonly LabHostOptions[
     return {
       lab,
       stack,
-      specOf: (cluster, overrides = {}) => aSpec(merge({ ...base, name: cluster }, overrides) as Overrides),
+      specOf: (cluster, overrides = {}) => {
+        const spec = aSpec(merge({ ...base, name: cluster }, overrides) as Overrides);
+        const used = [...(spec.prefill.hosts ?? []), ...(spec.decode.hosts ?? []), 'r0'];
+        return { ...spec, hosts: { ...spec.hosts, list: spec.hosts.list.filter(({ name: of }) => used.includes(of)) } };
+      },
       stop: () => allOf([() => stack.stop(), ...clear]),
     };
   } catch (error) {

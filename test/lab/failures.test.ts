@@ -8,8 +8,8 @@ import { labPicture, leftIn, type Pictures } from './picture.ts';
 /** What goes wrong on real hosts: whatever it was, every host is then as it was before. */
 const why = await whyNoLab();
 const suite = why === undefined ? describe : describe.skip;
-/** One prefill engine: what fails does so sooner. */
-const SMALL = { prefill: { replicas: 1, hosts: ['p0'] } };
+/** One engine of each role: what fails does so sooner. */
+const SMALL = { prefill: { replicas: 1, hosts: ['p0'] }, decode: { hosts: ['d0'] } };
 
 let cluster: LabCluster;
 beforeAll(async () => {
@@ -47,7 +47,7 @@ suite(`a deploy to real hosts${why === undefined ? '' : ` (skipped: ${why})`}`, 
       expect(await lab.host('d0').run(['docker', ...argv])).toMatchObject({ exitCode: 0 });
     await docker('tag', ENGINE_IMAGE, 'kept:1');
     await docker('rmi', ENGINE_IMAGE);
-    const { outcome, failed } = await stack.run(specOf('bare', { ...SMALL, decode: { hosts: ['d0'] } }));
+    const { outcome, failed } = await stack.run(specOf('bare', SMALL));
     await docker('tag', 'kept:1', ENGINE_IMAGE);
     await docker('rmi', 'kept:1');
     expect({ outcome, failed }).toMatchObject({
@@ -68,7 +68,7 @@ suite(`a deploy to real hosts${why === undefined ? '' : ` (skipped: ${why})`}`, 
   it('whose engine dies at start is rolled back with the last lines of its log', async () => {
     const { stack, specOf } = cluster;
     const env = engineEnv({ outOfMemory: true });
-    const { outcome, failed } = await stack.run(specOf('dying', { ...SMALL, decode: { env } }));
+    const { outcome, failed } = await stack.run(specOf('dying', { ...SMALL, decode: { hosts: ['d0'], env } }));
     expect({ outcome, failed }).toMatchObject({
       outcome: 'rolled-back',
       failed: { step: 'start-decode', code: 'ENGINE_EXITED', evidence: expect.stringMatching(/memory/i) as unknown },
@@ -118,19 +118,9 @@ suite(`a deploy to real hosts${why === undefined ? '' : ` (skipped: ${why})`}`, 
     for (const { exitCode, stderr } of await firewall('-A'))
       expect({ exitCode, stderr }).toMatchObject({ exitCode: 0 });
     const jump = [{ address: gate.address, user: lab.user }];
-    const spec = specOf('inner', {
-      ...SMALL,
-      hosts: {
-        ssh: { user: lab.sudoer, become: 'sudo', jump },
-        list: inner.map((host) => listed(specOf('x'), host.name)),
-      },
-      decode: { hosts: ['d0'] },
-    });
+    const spec = specOf('inner', { ...SMALL, hosts: { ssh: { user: lab.sudoer, become: 'sudo', jump } } });
     expect(await told(stack.run(spec))).toBe('succeeded');
     expect(await destroyed(spec)).toBe('succeeded');
     await firewall('-D');
   }, 180_000);
 });
-
-/** The row of a host in a spec. */
-const listed = ({ hosts }: ClusterSpec, name: string) => hosts.list.find((host) => host.name === name)!;

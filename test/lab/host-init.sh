@@ -63,6 +63,7 @@ for user in $users; do
   install -m 600 -o "$user" -g "$user" /.tree/authorized_keys "/home/$user/.ssh/authorized_keys"
 done
 mkdir -p /run/sshd /run/sudo
+install -d -m 1777 /run/lab-tools
 # The first may use Docker, the second become root.
 echo "${users#* } ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/tandem-lab
 if [ "$engine" = docker ]; then
