@@ -49,12 +49,23 @@ cat /proc/sys/kernel/random/uuid >/run/boot_id
 mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 
 # Hardware that is not there: a driver that is a number in a file, device nodes that are /dev/null.
+# The devices that this machine has stay beside it.
+mkdir /run/devices
+mount --rbind /sys/devices /run/devices
 for at in class module devices; do mount -t tmpfs -o mode=755 lab "/sys/$at"; done
+for kept in /run/devices/*/; do
+  mkdir "/sys/devices/${kept#/run/devices/}"
+  mount --rbind "$kept" "/sys/devices/${kept#/run/devices/}"
+done
+umount -l /run/devices
+rmdir /run/devices
 while read -r node; do
   mkdir -p "$(dirname "$node")"
   mknod -m 666 "$node" c 1 3
 done </.tree/devices
 cp -a /.tree/files/. /
+mkdir -p /sys/class/net
+ln -s /sys/devices/virtual/net/* /sys/class/net/
 
 # Not locked, as an account without a password is: sshd lets nobody in there, with a key neither.
 for user in $users; do

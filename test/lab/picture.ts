@@ -15,7 +15,7 @@ const LOOKS = {
     'find /home /tmp /dev/shm /root /var/tmp /srv /opt /etc /usr/local -xdev -not -path "/opt/tandem/*" \\( -type d -printf "%p d\\n" -o -printf "%p %y %s\\n" \\)',
   // Of users, and what containers run, which is root's: the rest is the host's own, and those that look.
   processes:
-    'ps -eo user:16,args --no-headers | grep -e "^ops " -e "^dev " -e sglang -e smg | grep -v -e "sshd: " -e grep',
+    'ps -eo user:16,args --no-headers | grep -e "^ops " -e "^dev " -e sglang -e smg | grep -v -e "sshd: " -e grep -e nsenter',
   ports: 'ss -Hltn | tr -s " " | cut -d " " -f 4',
   groups: 'find /sys/fs/cgroup -maxdepth 3 -path "*/$GROUP/*" -type d',
 } as const;

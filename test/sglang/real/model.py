@@ -1,10 +1,12 @@
-"""Makes a model folder: `model.py FOLDER`. A Qwen2 of two small layers without weights, which engines load as dummies,
-and a tokenizer trained on a sentence, with a chat template."""
+"""Makes a model folder: `model.py FOLDER`. A Qwen2 of two small layers, a file of weights that engines told to load
+dummies do not read, and a tokenizer trained on a sentence, with a chat template."""
 
 import json
 import pathlib
 import sys
 
+import numpy
+from safetensors.numpy import save_file
 from tokenizers import ByteLevelBPETokenizer
 
 CONFIG = {
@@ -40,5 +42,6 @@ tokenizer.train_from_iterator(
     special_tokens=["<s>", "</s>"],
 )
 tokenizer.save(str(folder / "tokenizer.json"))
+save_file({"weight": numpy.zeros(4, numpy.float32)}, str(folder / "model.safetensors"))
 (folder / "config.json").write_text(json.dumps(CONFIG))
 (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER))
