@@ -100,6 +100,14 @@ describe.each(ways)('HTTP from the network of a host by $way', ({ forwarding, ad
     expect(texts).toEqual(urls.map((_, index) => `GET /${index} `));
   });
 
+  it('brings the first requests to many ports of a host, sent at once, each to its own', async () => {
+    const servers = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => createServer((_, response) => response.end(name)));
+    const ports = await Promise.all(servers.map((each) => listen(each, '127.81.5.9')));
+    const ask = async (port: number) => (await fetch(`http://127.81.5.9:${port}/`, { timeoutMs: 20_000 })).text();
+    expect((await Promise.all(ports.map(ask))).join('')).toBe('abcdef');
+    for (const each of servers) each.close().closeAllConnections();
+  });
+
   it(forwarding ? 'warns of nothing' : 'says once that it goes by curl', () => {
     expect(warnings).toEqual(forwarding ? [] : [expect.stringContaining(`${server.ref.name} refuses TCP forwarding`)]);
   });

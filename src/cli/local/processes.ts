@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { LocalState } from '../../connection.ts';
@@ -23,12 +24,13 @@ export async function launch(
     stdio: ['ignore', output, output],
     env: { ...process.env, ...env },
   });
-  child.once('error', () => {}); // Seen below as a missing pid.
+  const failed = once(child, 'error') as Promise<[Error]>;
   child.unref();
   closeSync(output);
   const pid = child.pid;
-  const startTime = pid === undefined ? undefined : await startTimeOf(pid);
-  if (pid === undefined || startTime === undefined) throw new Error(`${name} did not start, see ${log}`);
+  if (pid === undefined) throw new Error(`${name} could not be started: ${(await failed)[0].message}`);
+  const startTime = await startTimeOf(pid);
+  if (startTime === undefined) throw new Error(`${name} ended at once, see ${log}`);
   return { name, pid, startTime, log };
 }
 

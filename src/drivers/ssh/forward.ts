@@ -108,8 +108,8 @@ export class Forwards {
         if (text !== undefined) this.#words = [...this.#words.slice(-99), { atMs: Date.now(), text: text.trim() }];
       });
     }
-    this.#made += 1;
-    const socket = `${await this.#base()}-${this.#made}.f`;
+    const number = (this.#made += 1); // Before any wait: two that are made at once must not share a socket.
+    const socket = `${await this.#base()}-${number}.f`;
     const spec = `${socket}:${target}`;
     const { exitCode, stderr } = await control(master, 'forward', spec);
     if (exitCode !== 0) throw unreachable(this.#connection.ref, stderr, 'takes no forward');
