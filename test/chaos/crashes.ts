@@ -29,6 +29,8 @@ export interface Crash {
   readonly heal?: (at: Struck) => void;
   /** Hosts on which what runs dies with it. */
   readonly kills: (at: Struck) => readonly string[];
+  /** No host loses anything: the operation ends as if nothing had been. */
+  readonly unfelt?: true;
 }
 
 const away = () => new Promise((resolve) => setTimeout(resolve, AWAY_MS));
@@ -47,6 +49,7 @@ export const CRASH: Readonly<Record<CrashName, Crash>> = {
       return true;
     },
     kills: nobody,
+    unfelt: true,
   },
   'worker-alone': {
     strike: async ({ stack, alone }) => {
@@ -54,6 +57,7 @@ export const CRASH: Readonly<Record<CrashName, Crash>> = {
       return true;
     },
     kills: nobody,
+    unfelt: true,
   },
   server: {
     strike: async ({ stack, alone }) => {
@@ -61,6 +65,7 @@ export const CRASH: Readonly<Record<CrashName, Crash>> = {
       return true;
     },
     kills: nobody,
+    unfelt: true,
   },
   sshd: {
     strike: async ({ stack, hosts, alone }) => {

@@ -256,6 +256,8 @@ async function judge(stack: Stack, one: Prepared, done: Operated): Promise<reado
   const own = hostsOf(one.slot);
   const wrong = (rows: ReturnType<typeof difference>) => rows.filter((row) => !ofTheCrash(row, struck));
   const { outcome } = record;
+  if (CRASH[one.case.crash].unfelt && one.case.operation !== 'unwind' && outcome !== 'succeeded')
+    return [`ended ${outcome}, though no host lost anything: ${JSON.stringify(record.failed)}`];
   if (outcome === 'rolled-back') {
     return (await settled(async () => wrong(difference(one.before, await stack.picture(own))).map(shown))).map(
       (row) => `rolled back, but ${row}`,
