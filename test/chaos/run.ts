@@ -250,6 +250,9 @@ async function reached(stack: Stack, { workflowId }: Admitted, { operation, stag
   throw new Error(`${workflowId} did not come to ${stage}`);
 }
 
+/** Steps of a deploy after which the new serves; what they leave over is named. */
+const TIDYING = ['remove-old', 'release-gpus'];
+
 async function judge(stack: Stack, one: Prepared, done: Operated): Promise<readonly string[]> {
   const { record, serving, hit } = done;
   const struck = hit === '' ? [] : CRASH[one.case.crash].kills(one.at);
@@ -261,6 +264,12 @@ async function judge(stack: Stack, one: Prepared, done: Operated): Promise<reado
   if (outcome === 'rolled-back') {
     return (await settled(async () => wrong(difference(one.before, await stack.picture(own))).map(shown))).map(
       (row) => `rolled back, but ${row}`,
+    );
+  }
+  if (outcome === 'stuck' && one.operation === 'deploy' && TIDYING.includes(record.failed?.step ?? '')) {
+    const named = own.filter((host) => record.leftBehind.some((line) => line.includes(host)));
+    return (await settled(() => servesAsPlanned(stack, one, serving, struck))).filter(
+      (line) => !named.some((host) => line.includes(host)),
     );
   }
   if (outcome === 'stuck') {

@@ -384,6 +384,29 @@ describe('the copy', () => {
     expect(cdn.seen.filter(({ path }) => path === FIRST_SHARD)).toHaveLength(1);
   });
 
+  it('that ends between two looks of the next attempt is not started again', async () => {
+    const held: { now: boolean; go?: () => void } = { now: true };
+    const model = tinyModel();
+    const { endpoint } = await hub({ model, cdnFault: stalls(model, held) });
+    const lost = new AbortController();
+    const first = stage({ endpoint }, { signal: lost.signal }).catch((error: unknown) => error);
+    await eventually(() => held.go !== undefined);
+    lost.abort();
+    await first;
+
+    const jobs = host.runtime('process');
+    const find: typeof jobs.find = async (labels) => {
+      held.go!(); // The mark was looked for, and was not there.
+      await eventually(async () => (await jobs.find({})).every(({ running }) => !running));
+      return jobs.find(labels);
+    };
+    const late = Object.assign(Object.create(host) as typeof host, { runtime: () => ({ ...jobs, find }) });
+    const second = await stage({ endpoint }, { on: late });
+    expect(second).toMatchObject({ files: model.size, reused: false });
+    await expectComplete(model);
+    expect(host.starts).toEqual([JOB]);
+  });
+
   it('is not begun on a disk that cannot hold the model, in GiB', async () => {
     const { endpoint } = await hub({
       rows: [

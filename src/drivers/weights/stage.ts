@@ -144,8 +144,13 @@ async function copied(
   request: StageRequest,
   options: StageOptions,
 ): Promise<Staged> {
-  const running = await findJob(host, request.owner);
-  if (!running?.running) await startCopy(host, path, source, request, options);
+  const found = await findJob(host, request.owner);
+  if (!found?.running) {
+    // Another attempt's copy may have ended since its mark was looked for.
+    const done = found && (await complete(host, path, source));
+    if (done) return { ...done, reused: false };
+    await startCopy(host, path, source, request, options);
+  }
   const work = workOf(path, request.owner);
   const job = await ended(host, work, request.owner, options);
   const staged = await complete(host, path, source);
