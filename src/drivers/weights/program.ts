@@ -179,15 +179,23 @@ sync -f "$target"
 `;
 
 /**
- * Makes the work folder and says what is free: prints "free <bytes>", and "there <bytes>" when an earlier attempt left some.
- * Folders above the target that did not exist are noted, deepest first, so that the undo removes just those.
- * What an earlier deployment of the same cluster left is taken over. Arguments: work folder, and what the names of such
- * folders begin and end with.
+ * Makes the work folder and says what is free: prints "free <bytes>", "there <bytes>" when an earlier attempt left some, and
+ * last its manifest after a line "manifest". Where a tool is no command here it prints "lacks <tool>" and makes nothing. Folders above the target that did not exist are noted, deepest first, so that the undo removes just those.
+ * What an earlier deployment of the same cluster left is taken over. Arguments: work folder, what the names of such
+ * folders begin and end with, and the tools that are needed.
  */
 export const PREPARE_PROGRAM = String.raw`
 set -eu
 umask 022
-work=$1 begin=$2 end=$3
+work=$1 begin=$2 end=$3 lacks=
+shift 3
+for tool; do
+  command -v "$tool" > /dev/null || {
+    echo "lacks $tool"
+    lacks=yes
+  }
+done
+[ -z "$lacks" ] || exit 0
 for earlier in "$begin"*"$end"; do
   if [ -d "$earlier" ] && [ ! -e "$work" ]; then mv -T -- "$earlier" "$work"; fi
 done
@@ -203,6 +211,7 @@ cd "$work"
 [ -e made ] || printf '%s' "$missing" > made
 df -P -k . | { read -r _; read -r _ _ _ free _; echo "free $((free * 1024))"; }
 [ ! -d files ] || du -s -b files | { read -r there _; echo "there $there"; }
+[ ! -f manifest ] || { echo manifest; cat manifest; }
 `;
 
 /**
@@ -225,6 +234,3 @@ done
 
 /** Names the work folders of all deployments, one a line. Arguments: what their names begin and end with. */
 export const PARTIAL_PROGRAM = 'for work in "$1"*"$2"; do [ ! -d "$work" ] || printf "%s\\n" "$work"; done';
-
-/** Names those of its arguments that are no commands here, one a line. */
-export const MISSING_PROGRAM = 'for tool in "$@"; do command -v "$tool" > /dev/null || echo "$tool"; done';

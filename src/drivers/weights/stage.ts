@@ -13,7 +13,7 @@ import {
 import { bytesOf, MARK, parseManifest } from './files.ts';
 import { hubCommit } from './hub.ts';
 import { folderFiles, list, wantingIn, type Listing } from './listing.ts';
-import { COPY_PROGRAM, DROP_PROGRAM, MISSING_PROGRAM, PARTIAL_PROGRAM, PREPARE_PROGRAM } from './program.ts';
+import { COPY_PROGRAM, DROP_PROGRAM, PARTIAL_PROGRAM, PREPARE_PROGRAM } from './program.ts';
 import { parseSource, withRevision, type Source } from './source.ts';
 import type { AnyCopyOwner, CopyOwner, Staged, StageOptions, StageRequest, WeightFile, Weights } from './types.ts';
 
@@ -72,7 +72,8 @@ async function stage(host: Host, request: StageRequest, options: StageOptions): 
   const source = parseSource(request.source, request.endpoint);
   const path = await host.expand(request.path);
   if (!request.copy) return usedInPlace(host, path);
-  const present = (await complete(host, path, source)) ?? (await copied(host, path, source, request, options));
+  const present = await complete(host, path, source);
+  if (!present) return copied(host, path, source, request, options);
   await cleanUp(host, path, request.owner);
   return present;
 }
@@ -144,17 +145,20 @@ async function copied(
   request: StageRequest,
   options: StageOptions,
 ): Promise<Staged> {
-  const found = await findJob(host, request.owner);
-  if (!found?.running) {
-    // Another attempt's copy may have ended since its mark was looked for.
-    const done = found && (await complete(host, path, source));
-    if (done) return { ...done, reused: false };
-    await startCopy(host, path, source, request, options);
+  const { owner } = request;
+  const work = workOf(path, owner);
+  const jobs = await host.runtime('process').find(installationLabels(owner));
+  const found = jobs.find(({ name }) => name === jobName(owner));
+  // Another attempt's copy may have ended since its mark was looked for.
+  let staged = found && !found.running ? await complete(host, path, source) : undefined;
+  if (!staged) {
+    if (!found?.running) await startCopy(host, path, source, request, { ...options, jobs });
+    const job = await ended(host, work, owner, options);
+    staged = await complete(host, path, source);
+    if (!staged) throw await failureOf(host, { path, work, job, owner });
   }
-  const work = workOf(path, request.owner);
-  const job = await ended(host, work, request.owner, options);
-  const staged = await complete(host, path, source);
-  if (!staged) throw await failureOf(host, { path, work, job, owner: request.owner });
+  await host.runtime('process').remove(jobName(owner));
+  await dropWork(host, work, path);
   return { ...staged, reused: false };
 }
 
@@ -163,19 +167,18 @@ async function startCopy(
   path: string,
   source: Source,
   request: StageRequest,
-  { signal }: StageOptions,
+  { signal, jobs }: StageOptions & { readonly jobs: readonly UnitState[] },
 ): Promise<void> {
   const work = workOf(path, request.owner);
-  await assertTools(host, source);
-  await endEarlier(host, request.owner);
-  const space = await prepare(host, path, request.owner);
+  await endEarlier(host, request.owner, jobs);
+  const { manifest, ...space } = await prepare(host, path, request.owner, toolsFor(source));
   try {
     const header = request.token === undefined ? '' : `Authorization: Bearer ${request.token}\n`;
-    await host.writeFile(`${work}/header`, header, { mode: 0o600 });
+    if (source.kind === 'hub' || source.kind === 'web') await host.writeFile(`${work}/header`, header, { mode: 0o600 });
     const token = request.token === undefined ? {} : { token: request.token };
     const listing = await list(host, source, { ...token, work, signal });
     assertSpace(host, path, listing, space);
-    await writeManifest(host, work, listing);
+    await writeManifest(host, work, listing, manifest);
     await host.writeFile(`${work}/about`, aboutMark(request.source, listing));
     await host.writeFile(`${work}/program.sh`, COPY_PROGRAM);
     await launch(host, request.owner, ['sh', `${work}/program.sh`, work, path, listing.mover, listing.protocols]);
@@ -190,8 +193,7 @@ async function startCopy(
  * A cluster runs one operation at a time, so a copy of an earlier deployment is left over from one that was taken over
  * or lost. It ends, and what it brought is gone on with.
  */
-async function endEarlier(host: Host, owner: CopyOwner): Promise<void> {
-  const jobs = await host.runtime('process').find(installationLabels(owner));
+async function endEarlier(host: Host, owner: CopyOwner, jobs: readonly UnitState[]): Promise<void> {
   for (const { name, labels } of jobs)
     if (Number(labels[LABELS.deployment]) < owner.deployment) await endJob(host, name);
 }
@@ -205,12 +207,8 @@ async function endJob(host: Host, name: string): Promise<void> {
  * Files that an earlier attempt verified are not looked at again, which holds only as long as the source lists the
  * same: a branch that moved meanwhile begins anew.
  */
-async function writeManifest(host: Host, work: string, listing: Listing): Promise<void> {
+async function writeManifest(host: Host, work: string, listing: Listing, earlier: string): Promise<void> {
   const manifest = listing.files.map((file) => manifestRow(file, listing)).join('');
-  const { stdout: earlier } = await host.run({
-    argv: ['cat', '--', `${work}/manifest`],
-    timeoutMs: COMMAND_TIMEOUT_MS,
-  });
   if (earlier !== '' && contentOf(earlier) !== contentOf(manifest))
     await host.must({ argv: ['rm', '-rf', '--', `${work}/files`], timeoutMs: COMMAND_TIMEOUT_MS });
   await host.writeFile(`${work}/manifest`, manifest);
@@ -239,13 +237,12 @@ async function launch(host: Host, owner: CopyOwner, argv: readonly string[]): Pr
   if (!running) await host.runtime('process').restart(unit.name);
 }
 
-async function assertTools(host: Host, source: Source): Promise<void> {
+/** Programs that a copy from this source needs on the host. */
+function toolsFor(source: Source): readonly string[] {
   const mover = { hub: ['curl'], web: ['curl'], rsync: ['rsync'], file: [] }[source.kind];
   // prettier-ignore
   const common = ['cat', 'cp', 'cut', 'df', 'dirname', 'du', 'find', 'ls', 'mkdir', 'mv', 'paste', 'rm', 'rmdir', 'sha1sum', 'sha256sum', 'sort', 'sync', 'tail', 'tr', 'wc'];
-  const argv = ['sh', '-c', MISSING_PROGRAM, 'sh', ...common, ...mover];
-  const tools = (await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS })).split('\n').filter((tool) => tool !== '');
-  if (tools.length > 0) throw toolsMissing({ host: host.ref.name, tools });
+  return [...common, ...mover];
 }
 
 interface Space {
@@ -254,17 +251,30 @@ interface Space {
   readonly thereBytes: number;
 }
 
-async function prepare(host: Host, path: string, owner: CopyOwner): Promise<Space> {
+/** Makes the work folder. `manifest` is that of an earlier attempt, or empty. Errors: COMMAND_FAILED, naming tools that are not there. */
+async function prepare(
+  host: Host,
+  path: string,
+  owner: CopyOwner,
+  tools: readonly string[] = [],
+): Promise<Space & { readonly manifest: string }> {
   const work = workOf(path, owner);
-  const argv = ['sh', '-c', PREPARE_PROGRAM, 'sh', work, workBegin(path, owner), workEnd(owner)];
-  const printed = await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS });
+  const argv = ['sh', '-c', PREPARE_PROGRAM, 'sh', work, workBegin(path, owner), workEnd(owner), ...tools];
+  const [printed = '', manifest = ''] = split(await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS }), '\nmanifest\n');
+  const lacks = [...printed.matchAll(/^lacks (.+)$/gm)].map(([, tool]) => tool!);
+  if (lacks.length > 0) throw toolsMissing({ host: host.ref.name, tools: lacks });
   const free = /^free (\d+)$/m.exec(printed)?.[1];
   if (free === undefined) {
     const seen = 'could not be started: df said nothing that can be read';
     throw copyEnded({ host: host.ref.name, job: work, seen, evidence: printed });
   }
-  return { freeBytes: Number(free), thereBytes: Number(/^there (\d+)$/m.exec(printed)?.[1] ?? 0) };
+  return { freeBytes: Number(free), thereBytes: Number(/^there (\d+)$/m.exec(printed)?.[1] ?? 0), manifest };
 }
+
+const split = (text: string, at: string): readonly string[] => {
+  const index = text.indexOf(at);
+  return index < 0 ? [text] : [text.slice(0, index), text.slice(index + at.length)];
+};
 
 /** Folders and journals take some, and a disk at 100 % serves nobody. */
 const SPARE_PART = 0.01;
@@ -289,7 +299,7 @@ async function ended(
   owner: CopyOwner,
   { signal, progress }: StageOptions,
 ): Promise<UnitState | undefined> {
-  const totalBytes = await totalOf(host, work);
+  let totalBytes: number | undefined;
   for (let pauseMs = LOOK_AFTER_MS.first; ; pauseMs = Math.min(pauseMs * 2, LOOK_AFTER_MS.longest)) {
     const job = await findJob(host, owner);
     if (!job?.running) return job;
@@ -297,6 +307,7 @@ async function ended(
       argv: ['du', '-s', '-b', '--', `${work}/files`],
       timeoutMs: COMMAND_TIMEOUT_MS,
     });
+    totalBytes ??= await totalOf(host, work);
     progress({ host: host.ref.name, bytes: Number.parseInt(stdout, 10) || 0, totalBytes });
     await sleep(pauseMs, undefined, { signal });
   }
@@ -367,10 +378,11 @@ async function cleanUp(host: Host, path: string, owner: AnyCopyOwner): Promise<v
   const one = deployment === undefined ? undefined : { ...owner, deployment };
   const labels = one ? jobLabels(one) : installationLabels(owner);
   for (const { name } of await host.runtime('process').find(labels)) await endJob(host, name);
-  for (const work of one ? [workOf(path, one)] : await partials(host, path, owner)) {
-    const argv = ['sh', '-c', DROP_PROGRAM, 'sh', work, path];
-    await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS });
-  }
+  for (const work of one ? [workOf(path, one)] : await partials(host, path, owner)) await dropWork(host, work, path);
+}
+
+async function dropWork(host: Host, work: string, path: string): Promise<void> {
+  await host.must({ argv: ['sh', '-c', DROP_PROGRAM, 'sh', work, path], timeoutMs: COMMAND_TIMEOUT_MS });
 }
 
 async function partials(host: Host, path: string, owner: Installation): Promise<string[]> {
