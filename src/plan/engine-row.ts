@@ -32,7 +32,6 @@ export function engineRows(spec: ClusterSpec, fleet: Fleet, model: ModelPlan): R
     const hosts = place.hosts.map((name) => fleet.get(name)!);
     const rank0Address = fabricAddress(hosts[0]!.spec);
     const ranks = hosts.map((host, rank): RankPlan => {
-      const { fabricAddress: fabric } = host.spec;
       const launch = {
         modelPath: model.path,
         address: fabricAddress(host.spec),
@@ -49,11 +48,7 @@ export function engineRows(spec: ClusterSpec, fleet: Fleet, model: ModelPlan): R
         nics: launch.nics,
         ports: rankPorts(ports, rank),
         argv: commands[role](launch),
-        env: engineEnv(spec, {
-          role,
-          nics: launch.nics,
-          fabricAddress: fabric === host.spec.address ? undefined : fabric,
-        }),
+        env: engineEnv(spec, { role, nics: launch.nics, address: launch.address }),
         secretEnv: { ...engine.secretEnv, ...spec[role].secretEnv },
         ...(engine.runtime === 'docker' && {
           container: engineContainer(spec, {

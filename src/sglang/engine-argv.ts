@@ -57,17 +57,13 @@ export function engineCommand(spec: ClusterSpec, role: Role): (launch: EngineLau
 /** The environment of one rank: what the transport needs, then the user's, which wins. */
 export function engineEnv(
   spec: ClusterSpec,
-  {
-    role,
-    fabricAddress,
-    nics,
-  }: { readonly role: Role; readonly fabricAddress: string | undefined; readonly nics: readonly string[] },
+  { role, address, nics }: { readonly role: Role; readonly address: string; readonly nics: readonly string[] },
 ): Readonly<Record<string, string>> {
   const { transport, gidIndex } = spec.rdma;
   const by = backend(spec, roleArgs(spec, role));
   return {
-    // On a host of several networks SGLang would announce the address of the default route to its peers.
-    ...(fabricAddress !== undefined && { SGLANG_HOST_IP: fabricAddress }),
+    // SGLang would announce the address of the default route to its peers, and end where there is none. It takes no names.
+    ...(isIp(address) && { SGLANG_HOST_IP: address }),
     ...(by === 'mooncake' && transport === 'tcp' && { MC_FORCE_TCP: '1' }),
     ...(by === 'mooncake' && transport === 'rdma' && gidIndex !== 'auto' && { MC_GID_INDEX: String(gidIndex) }),
     // NIXL reads no --disaggregation-ib-device; it is UCX below that chooses.
@@ -76,6 +72,8 @@ export function engineEnv(
     ...spec[role].env,
   };
 }
+
+const isIp = (address: string) => /^\d+(\.\d+){3}$/.test(address) || address.includes(':');
 
 /** What both roles must share for one to read the KV pages of the other; null stands for SGLang's default. */
 export function sharedFlags(spec: ClusterSpec, role: Role): Readonly<Record<string, unknown>> {

@@ -90,6 +90,7 @@ describe('the command lines of specs/qwen2.5-72b-mi300x.yaml', () => {
       'bnxt_re0,bnxt_re1,bnxt_re2,bnxt_re3,bnxt_re4,bnxt_re5,bnxt_re6,bnxt_re7',
     ]);
     expect(env).toEqual({
+      SGLANG_HOST_IP: '10.0.0.10',
       SGLANG_USE_AITER: '0',
       SGLANG_ROCM_FUSED_DECODE_MLA: '0',
       SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '600',
@@ -206,9 +207,20 @@ describe('the flags of an engine', () => {
 });
 
 describe('the environment and container of an engine', () => {
+  const SGLANG_HOST_IP = '10.0.0.1';
+
+  it('announce the address of the host to other engines, where it is an address and no name', () => {
+    const { list } = aSpec().hosts;
+    const at = (fabricAddress: string) =>
+      rank({ hosts: { list: list.map((host, index) => (index === 0 ? { ...host, fabricAddress } : host)) } }).env[
+        'SGLANG_HOST_IP'
+      ];
+    expect([at('10.9.0.1'), at('fd00::1'), at('gpu-1.example.com')]).toEqual(['10.9.0.1', 'fd00::1', undefined]);
+  });
+
   it('over tcp have no RDMA device and force Mooncake to tcp', () => {
     const { argv, env, container, nics } = rank({ rdma: { transport: 'tcp' } });
-    expect(env).toEqual({ MC_FORCE_TCP: '1' });
+    expect(env).toEqual({ SGLANG_HOST_IP, MC_FORCE_TCP: '1' });
     expect(nics).toEqual([]);
     expect(argv).not.toContain('--disaggregation-ib-device');
     expect(container!.devices).toEqual(['/dev/kfd', '/dev/dri']);
@@ -216,14 +228,16 @@ describe('the environment and container of an engine', () => {
   });
 
   it('carry a GID index that the spec sets, the user’s value before it', () => {
-    expect(rank({ rdma: { gidIndex: 3 } }).env).toEqual({ MC_GID_INDEX: '3' });
+    expect(rank({ rdma: { gidIndex: 3 } }).env).toEqual({ SGLANG_HOST_IP, MC_GID_INDEX: '3' });
     expect(rank({ rdma: { gidIndex: 3 }, decode: {}, engine: { env: { MC_GID_INDEX: '1' } } }).env).toEqual({
+      SGLANG_HOST_IP,
       MC_GID_INDEX: '1',
     });
   });
 
   it('name the devices to UCX where NIXL carries the cache', () => {
     expect(rank({ rdma: { backend: 'nixl', devices: ['bnxt_re0', 'bnxt_re1'] } }).env).toEqual({
+      SGLANG_HOST_IP,
       UCX_NET_DEVICES: 'bnxt_re0:1,bnxt_re1:1',
     });
   });
