@@ -112,7 +112,13 @@ function serve(connection: Connection, options: SshdOptions): void {
     sessions += 1;
     const session = accept();
     session.on('close', () => (sessions -= 1));
-    session.on('exec', (acceptExec, _, { command }) => run(acceptExec(), session, command, options));
+    session.on('exec', (acceptExec, _, { command }) => {
+      const channel = acceptExec();
+      const latencyMs = options.latencyMs();
+      if (latencyMs === 0) return begin(channel, session, command, options);
+      const timer = setTimeout(() => begin(channel, session, command, options), latencyMs);
+      connection.on('close', () => clearTimeout(timer)); // It went while the command line was on its way.
+    });
     // No terminal, no shell, no sftp: the product needs none of them.
     for (const request of ['pty', 'shell', 'subsystem', 'x11', 'auth-agent'] as const) {
       session.on(request as 'shell', (_, refuse: (() => void) | undefined) => refuse?.());
@@ -130,12 +136,6 @@ function serve(connection: Connection, options: SshdOptions): void {
 }
 
 /** A command of the login shell, in a session of its own. A lost connection ends its stdin and nothing else. */
-function run(channel: ServerChannel, session: Session, command: string, options: SshdOptions): void {
-  const latencyMs = options.latencyMs();
-  if (latencyMs > 0) setTimeout(() => begin(channel, session, command, options), latencyMs);
-  else begin(channel, session, command, options);
-}
-
 function begin(channel: ServerChannel, session: Session, command: string, options: SshdOptions): void {
   options.ran(command);
   const child = spawn('/bin/sh', ['-c', command], { cwd: options.home, env: options.env, detached: true });

@@ -120,6 +120,17 @@ describe('a host far away', () => {
     await sh('true');
     expect(performance.now() - began).toBeGreaterThanOrEqual(400);
   });
+
+  it('begins no command whose client went while it was on its way', async () => {
+    sim.host('host-0').setLatency(1_000);
+    const client = spawn('ssh', ['-v', ...sim.sshArgs('host-0'), 'touch begun']);
+    let said = '';
+    client.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    await eventually(() => said.includes('Sending command'));
+    client.kill('SIGKILL');
+    await sh('true'); // Was sent later, so it begins later.
+    expect(existsSync(join(sim.host('host-0').home, 'begun'))).toBe(false);
+  });
 });
 
 describe('the control endpoint', () => {
