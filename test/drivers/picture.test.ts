@@ -35,7 +35,7 @@ beforeAll(async () => {
     hosts: [{ name: 'gpu-a', address: ADDRESS, images: [IMAGE] }],
     images: [{ reference: IMAGE, sizeBytes: 4_000 }, { reference: PULLED }],
   });
-  drivers = createDrivers({ runtimeDir: join('/tmp', `tandem-picture-${process.pid}`) });
+  drivers = createDrivers({ runtimeDir: join(sim.dir, 'r') });
 });
 /** The host as it was at first, whatever a test left there. */
 afterEach(async () => {

@@ -30,7 +30,7 @@ afterEach(async () => {
 
 /** As another Temporal worker has them. */
 let workers = 0;
-const newDrivers = () => createDrivers({ runtimeDir: join('/tmp', `tandem-weights-${process.pid}-${(workers += 1)}`) });
+const newDrivers = () => createDrivers({ runtimeDir: join(sim.dir, `r${(workers += 1)}`) });
 
 function host(of = drivers) {
   const { address, port, user, hostKey } = sim.state.hosts[0]!;

@@ -1,7 +1,8 @@
-import { mkdtemp, mkdir, writeFile } from 'node:fs/promises';
+import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll } from '@jest/globals';
 import { startEngine } from '../../src/sim/engine/engine.ts';
 import type { EngineOptions, RunningEngine } from '../../src/sim/engine/types.ts';
 
@@ -40,8 +41,18 @@ let port = 31_000;
 /** A loopback address that no other test of this process uses. */
 export const freshAddress = () => `127.83.${process.pid % 250}.${(lastAddress = (lastAddress % 250) + 1)}`;
 
+const folders: string[] = [];
+afterAll(() => Promise.all(folders.splice(0).map((folder) => rm(folder, { recursive: true }))));
+
+/** A folder that is gone after the tests of the file. */
+export async function temporary(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'tandem-engine-'));
+  folders.push(folder);
+  return folder;
+}
+
 export async function modelFolder(weights = 'weights of revision one'): Promise<string> {
-  const folder = join(await mkdtemp(join(tmpdir(), 'engine-model-')), 'tiny');
+  const folder = join(await temporary(), 'tiny');
   await mkdir(folder);
   await writeFile(
     join(folder, 'config.json'),

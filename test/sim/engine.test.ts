@@ -1,8 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { connect, createServer as createTcpServer, type Socket } from 'node:net';
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { eventually } from '../support/processes.ts';
@@ -11,6 +10,7 @@ import {
   begin,
   chatBody,
   endAll,
+  temporary,
   events,
   freshAddress,
   meeting,
@@ -647,7 +647,7 @@ describe('keys', () => {
   const API = ['/', '/ping', '/v1/models', '/model_info', '/server_info', '/v1/loads'];
 
   it('from a file open and close what a real engine’s do', async () => {
-    const file = join(await mkdtemp(join(tmpdir(), 'engine-keys-')), 'keys.yaml');
+    const file = join(await temporary(), 'keys.yaml');
     await writeFile(file, 'api-key: K-client\nadmin-api-key: K-admin\n');
     const engine = await serve({ model, args: ['--config', file, '--enable-metrics'] });
     const status = async (path: string, key: string) => (await engine.get(path, bearer(key))).status;
