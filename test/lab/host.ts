@@ -100,7 +100,6 @@ export async function makeHost(
   for (const each of [address, ...nics])
     await execa('ip', ['-n', namespace, 'address', 'add', `${each}/16`, 'dev', 'eth0']);
   await execa('ip', ['-n', namespace, 'link', 'set', 'eth0', 'up']);
-  await execa('ip', ['-n', namespace, 'route', 'add', 'default', 'via', `${site.network}.0.1`]);
 
   const run: LabHost['run'] = (argv) => inHost(site, name, argv);
   const isUp = async () => {
