@@ -21,7 +21,7 @@ const environment = process.env['TANDEM_SGLANG_ENV'];
 const why = environment === undefined ? 'it needs SGLang: npm run test:sglang' : await whyNoLab();
 const suite = why === undefined ? describe : describe.skip;
 
-const GPUS = { product: 'MI300X', count: 8 };
+/** One a host: SGLang on CPU takes the number of a GPU for one of a NUMA node. */
 const ONE = { product: 'MI300X', count: 1 };
 const START_MS = 600_000;
 
@@ -37,7 +37,7 @@ beforeAll(async () => {
   await execa(python, [join(import.meta.dirname, 'model.py'), model]);
   const { stdout: prefix } = await execa(python, ['-c', 'import sys; print(sys.base_prefix)']);
   const shared = prefix.startsWith('/usr') ? [environment!] : [environment!, prefix];
-  const engine = (name: string) => ({ name, images: [], shared });
+  const engine = (name: string) => ({ name, images: [], shared, machine: { gpus: { count: 1 } } });
   lab = await startLab('engines', [
     engine('p0'),
     engine('d0'),
@@ -94,7 +94,7 @@ const specOf = (name: string, decode = 2): ClusterSpec =>
       list: lab.hosts.map((host) => ({
         name: host.name,
         address: host.address,
-        gpus: host.name === 'r0' ? { ...GPUS, count: 0 } : GPUS,
+        gpus: host.name === 'r0' ? { ...ONE, count: 0 } : ONE,
       })),
     },
     prefill: { replicas: 1, gpus: ONE, hosts: ['p0'] },
