@@ -107,6 +107,9 @@ function authenticate(attempt: AuthContext, user: string, key: ParsedKey): void 
 
 function serve(connection: Connection, options: SshdOptions): void {
   let sessions = 0;
+  /** Command lines that are on their way. */
+  const coming = new Set<NodeJS.Timeout>();
+  connection.on('close', () => coming.forEach(clearTimeout));
   connection.on('session', (accept, reject) => {
     if (sessions >= options.maxSessions) return reject();
     sessions += 1;
@@ -116,8 +119,11 @@ function serve(connection: Connection, options: SshdOptions): void {
       const channel = acceptExec();
       const latencyMs = options.latencyMs();
       if (latencyMs === 0) return begin(channel, session, command, options);
-      const timer = setTimeout(() => begin(channel, session, command, options), latencyMs);
-      connection.on('close', () => clearTimeout(timer)); // It went while the command line was on its way.
+      const timer = setTimeout(() => {
+        coming.delete(timer);
+        begin(channel, session, command, options);
+      }, latencyMs);
+      coming.add(timer);
     });
     // No terminal, no shell, no sftp: the product needs none of them.
     for (const request of ['pty', 'shell', 'subsystem', 'x11', 'auth-agent'] as const) {

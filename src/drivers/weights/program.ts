@@ -180,7 +180,8 @@ sync -f "$target"
 
 /**
  * Makes the work folder and says what is free: prints "free <bytes>", "there <bytes>" when an earlier attempt left some, and
- * last its manifest after a line "manifest". Where a tool is no command here it prints "lacks <tool>" and makes nothing. Folders above the target that did not exist are noted, deepest first, so that the undo removes just those.
+ * last its manifest after a line "manifest". Where a tool is no command here it prints "lacks <tool>" and makes nothing.
+ * Folders above the target that did not exist are noted, deepest first, so that the undo removes just those.
  * What an earlier deployment of the same cluster left is taken over. Arguments: work folder, what the names of such
  * folders begin and end with, and the tools that are needed.
  */

@@ -260,7 +260,10 @@ async function prepare(
 ): Promise<Space & { readonly manifest: string }> {
   const work = workOf(path, owner);
   const argv = ['sh', '-c', PREPARE_PROGRAM, 'sh', work, workBegin(path, owner), workEnd(owner), ...tools];
-  const [printed = '', manifest = ''] = split(await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS }), '\nmanifest\n');
+  // No row of a manifest is one word.
+  const [printed = '', manifest = ''] = (await host.must({ argv, timeoutMs: COMMAND_TIMEOUT_MS })).split(
+    '\nmanifest\n',
+  );
   const lacks = [...printed.matchAll(/^lacks (.+)$/gm)].map(([, tool]) => tool!);
   if (lacks.length > 0) throw toolsMissing({ host: host.ref.name, tools: lacks });
   const free = /^free (\d+)$/m.exec(printed)?.[1];
@@ -270,11 +273,6 @@ async function prepare(
   }
   return { freeBytes: Number(free), thereBytes: Number(/^there (\d+)$/m.exec(printed)?.[1] ?? 0), manifest };
 }
-
-const split = (text: string, at: string): readonly string[] => {
-  const index = text.indexOf(at);
-  return index < 0 ? [text] : [text.slice(0, index), text.slice(index + at.length)];
-};
 
 /** Folders and journals take some, and a disk at 100 % serves nobody. */
 const SPARE_PART = 0.01;

@@ -52,7 +52,7 @@ afterAll(
   120_000,
 );
 
-const specOf = (name: string, decode = 2): ClusterSpec =>
+const specOf = (name: string): ClusterSpec =>
   aSpec({
     name,
     model: { id: 'tandem/tiny-qwen', source: `file://${environment}/model`, copy: false },
@@ -99,7 +99,7 @@ const specOf = (name: string, decode = 2): ClusterSpec =>
     },
     prefill: { replicas: 1, gpus: ONE, hosts: ['p0'] },
     decode: {
-      replicas: decode,
+      replicas: 2,
       gpus: ONE,
       hosts: ['d0', 'd1'],
       args: { 'disaggregation-decode-retraction-backup': 'none' },
