@@ -20,9 +20,13 @@ export function forwardTo(
   });
 }
 
+/** Where an ssh2 channel keeps what waits. */
+const NOTHING_WAITS = { _chunk: undefined, _chunkcb: undefined, _chunkErr: undefined, _chunkcbErr: undefined };
+
 /**
  * Sends a command's output through its channel, both streams in the order they came; `sent` resolves once all that was
- * read is on its way. One chunk at a time: ssh2 forgets stderr that waits for the client's window while stdout waits.
+ * read is on its way. One chunk at a time: ssh2 forgets stderr that waits for the client's window while stdout waits. And it
+ * never forgets a chunk that waited: with the next one of the other stream that waits it would send it again.
  */
 export function relayOutput(
   { stdout, stderr }: { readonly stdout: Readable; readonly stderr: Readable },
@@ -32,7 +36,10 @@ export function relayOutput(
   const relay = (source: Readable, target: Writable) =>
     source.on('data', (chunk: Buffer) => {
       source.pause();
-      sent = sent.then(() => new Promise((resolve) => target.write(chunk, () => resolve())));
+      sent = sent.then(async () => {
+        await new Promise<void>((resolve) => target.write(chunk, () => resolve()));
+        Object.assign(channel, NOTHING_WAITS);
+      });
       void sent.then(() => source.resume());
     });
   relay(stdout, channel);
