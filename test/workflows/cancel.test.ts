@@ -13,7 +13,7 @@ import { eventually } from '../support/processes.ts';
 // of them is met by one of the ways to cancel in turn, all by each in `npm run test:exhaustive`.
 
 const AT_ONCE = 12;
-/** Far longer than a case takes. */
+/** Far longer than a case takes, beside eleven others on a busy machine. */
 const CASE_MS = 90_000;
 
 const operations = await startOperations();
@@ -133,10 +133,12 @@ async function tried(
   );
   const meets = (call: ActivityCall) => call.operation === operation && troubles[0]!.at(call);
   const admitted = await begin(target, scenario.operation);
-  await eventually(() =>
-    troubles[0]!.what === 'hangs'
-      ? site.driverCalls.some(({ within }) => within !== undefined && meets(within))
-      : site.calls.some(meets),
+  await eventually(
+    () =>
+      troubles[0]!.what === 'hangs'
+        ? site.driverCalls.some(({ within }) => within !== undefined && meets(within))
+        : site.calls.some(meets),
+    { limitMs: CASE_MS },
   );
   await CANCELS[by]!(name, admitted);
   if (goesOn) {
