@@ -187,9 +187,22 @@ last "$job"
 launch "$job" "$next"
 `;
 
+/**
+ * Shared memory that SGLang and its collectives leave behind (utils/stale_shm_cleanup.py of SGLang 0.5.23): each engine that
+ * ends some, one that is killed more, until /dev/shm is full and the next one dies of it.
+ */
+const LEFT_IN_SHM = ['sglang_loads_*', 'sgl_shm_*', 'multi_tokenizer_args_*', 'nccl-*']
+  .map((pattern) => `-name "${pattern}"`)
+  .join(' -o ');
+
 const REMOVE = String.raw`
 [ -d "$job" ] || exit ${NONE}
 end "$job" 0 || exit 1
+# What no process has open is left over, by this job or one before it; another user's cannot be an own process's.
+find /dev/shm -maxdepth 1 -type f -user "$(id -u)" "(" ${LEFT_IN_SHM} ")" | while IFS= read -r left; do
+  grep -q -s -F -e "$left" /proc/[0-9]*/maps || [ "$(find /proc/[0-9]*/fd -lname "$left" 2>/dev/null)" ] ||
+    rm -f -- "$left"
+done
 aside=$jobs/.$name.gone.$$
 mv -T -- "$job" "$aside" 2>/dev/null
 rm -rf -- "$aside"

@@ -123,6 +123,23 @@ describe('named jobs', () => {
     await expect(jobs.logs('removed', { tailLines: 1 })).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
   });
 
+  it('that are removed leave no shared memory of their own, and no other’s is touched', async () => {
+    const mark = `sglang_loads_${process.pid}`;
+    const hold = (name: string) => unit(name, `exec 3>"/dev/shm/${mark}_${name}"; echo up; exec sleep 600`);
+    const seen = async () => (await readdir('/dev/shm')).filter((name) => name.includes(mark)).toSorted();
+    await writeFile(`/dev/shm/other_${mark}`, '');
+    try {
+      await Promise.all(['gone', 'runs'].map((name) => jobs.start(hold(name))));
+      await until('both are there', async () => (await seen()).length === 3);
+      await jobs.remove('gone');
+      expect(await seen()).toEqual([`other_${mark}`, `${mark}_runs`]);
+      await jobs.remove('runs');
+      expect(await seen()).toEqual([`other_${mark}`]);
+    } finally {
+      await rm(`/dev/shm/other_${mark}`);
+    }
+  });
+
   it('are not running when their pid is another process’s or of before a reboot', async () => {
     const { pid } = await jobs.start(unit('reused', 'sleep 600'));
     const written = await readFile(path('reused', '0', 'pid'), 'utf8');

@@ -1,7 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from '@jest/globals';
+import { execa } from 'execa';
+import { processesWith } from '../support/processes.ts';
 import { NODE_TS } from '../support/simulation.ts';
 import { remains, siteOf, startLab, takeDown, whyNoLab } from './lab.ts';
 
@@ -30,7 +34,16 @@ suite(`a lab${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
     await once(test, 'exit');
     const lab = await startLab('killed', [{ name: 'h1', images: [] }]);
     expect(await lab.host('h1').run(['hostname'])).toEqual({ stdout: 'h1', stderr: '', exitCode: 0 });
+    // As somebody does who clears up by hand: the host is found by its network alone.
+    await execa('umount', ['-l', join(site.room, 'h1', 'disk')]);
+    await rm(site.room, { recursive: true });
+    expect(await remains(site)).toEqual([
+      'network namespace tandem-lab-killed-h1',
+      'link 10.81-0',
+      'bridge tandem-killed',
+    ]);
     await lab.stop();
     expect(await remains(site)).toEqual([]);
+    expect(processesWith(site.room)).toEqual([]);
   }, 60_000);
 });

@@ -121,8 +121,14 @@ export async function takeDown(site: Site): Promise<void> {
   );
   await Promise.all(hosts.map(({ name }) => endHost(site, name)));
   for (const { name } of hosts) await execa('umount', ['-l', join(site.room, name, 'disk')], { reject: false });
-  for (const namespace of await namespaces(site)) await execa('ip', ['netns', 'delete', namespace], { reject: false });
-  await execa('ip', ['link', 'delete', site.bridge], { reject: false });
+  for (const namespace of await namespaces(site)) {
+    // Hosts whose folder is gone.
+    const { stdout: pids } = await execa('ip', ['netns', 'pids', namespace], { reject: false });
+    if (pids !== '') await execa('kill', ['-KILL', ...pids.split('\n')], { reject: false });
+    await execa('ip', ['netns', 'delete', namespace], { reject: false });
+  }
+  for (const link of [...(await cables(site)), site.bridge])
+    await execa('ip', ['link', 'delete', link], { reject: false });
   // Containers that were killed with their engine leave empty groups.
   await execa(
     'sh',
@@ -143,6 +149,7 @@ export async function remains(site: Site): Promise<readonly string[]> {
   });
   return [
     ...(await namespaces(site)).map((name) => `network namespace ${name}`),
+    ...(await cables(site)).map((name) => `link ${name}`),
     ...(existsSync(`/sys/class/net/${site.bridge}`) ? [`bridge ${site.bridge}`] : []),
     ...(existsSync(site.room) ? [`folder ${site.room}`] : []),
     ...groups.stdout.split('\n').filter((line) => line !== ''),
@@ -151,3 +158,7 @@ export async function remains(site: Site): Promise<readonly string[]> {
 
 const namespaces = async ({ prefix }: Site): Promise<readonly string[]> =>
   (await readdir('/run/netns').catch(() => [])).filter((name) => name.startsWith(prefix));
+
+/** A namespace that a process still holds keeps its cable too. */
+const cables = async ({ network }: Site): Promise<readonly string[]> =>
+  (await readdir('/sys/class/net')).filter((name) => name.startsWith(`${network}-`));
