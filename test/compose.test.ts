@@ -1,49 +1,20 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { ATTRIBUTES } from '../workflows/attributes.ts';
+import { BUILD_TIMEOUT_MS, loadCompose, type Service } from './compose/loader.ts';
 
 // No Docker is needed: the file is read by Compose's own loader, and its scripts run against a real Temporal server.
 const ROOT = join(import.meta.dirname, '..');
 const run = promisify(execFile);
-const BUILD_TIMEOUT_MS = 300_000;
-
-interface Service {
-  readonly image?: string;
-  readonly ports?: readonly { readonly host_ip?: string; readonly published?: string }[];
-  readonly volumes?: readonly { readonly type: string; readonly source: string; readonly target: string }[];
-  readonly depends_on?: Record<string, unknown>;
-  readonly healthcheck?: unknown;
-}
-
-/** The loader, built once per version of its sources. */
-async function loader(): Promise<string> {
-  const folder = join(ROOT, 'test', 'compose');
-  const sources = await Promise.all(['main.go', 'go.mod', 'go.sum'].map((name) => readFile(join(folder, name))));
-  const digest = createHash('sha256').update(Buffer.concat(sources)).digest('hex').slice(0, 16);
-  const program = join(ROOT, 'node_modules', '.cache', 'tandem', `compose-loader-${digest}`);
-  if (!existsSync(program)) {
-    await mkdir(join(program, '..'), { recursive: true });
-    await run('go', ['build', '-o', program, '.'], { cwd: folder, timeout: BUILD_TIMEOUT_MS });
-  }
-  return program;
-}
-
 const go = spawnSync('go', ['version']).status === 0 ? describe : describe.skip;
 go('docker-compose.yml, read by Compose’s own loader', () => {
-  let program: string;
   let services: Record<string, Service>;
-  const load = (env: Record<string, string>) =>
-    run(program, [join(ROOT, 'docker-compose.yml')], { env: { HOME: '/home/ops', ...env } });
   beforeAll(async () => {
-    program = await loader();
-    const { stdout } = await load({ TEMPORAL_DB_PASSWORD: 'x' });
-    ({ services } = JSON.parse(stdout) as { services: Record<string, Service> });
+    services = await loadCompose({ TEMPORAL_DB_PASSWORD: 'x' });
   }, BUILD_TIMEOUT_MS);
 
   it('has the database, the server with its set-up, the UI and a Tandem worker', () => {
@@ -82,7 +53,7 @@ go('docker-compose.yml, read by Compose’s own loader', () => {
   });
 
   it('does not start without a password for the database', async () => {
-    await expect(load({})).rejects.toMatchObject({
+    await expect(loadCompose({})).rejects.toMatchObject({
       stderr: expect.stringMatching(/set TEMPORAL_DB_PASSWORD in \.env/),
     });
   });

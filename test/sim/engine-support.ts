@@ -4,21 +4,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from '@jest/globals';
 import { startEngine } from '../../src/sim/engine/engine.ts';
-import type { EngineOptions, RunningEngine } from '../../src/sim/engine/types.ts';
+import type { EngineOptions, EngineSignal, RunningEngine } from '../../src/sim/engine/types.ts';
 
-/** Engines for tests: quick, on addresses of their own, and ended by `endAll`. */
-export interface TestEngine extends RunningEngine {
+/** An engine as tests ask it, simulated or not. */
+export interface AskedEngine extends Omit<RunningEngine, 'counts'> {
   readonly url: string;
   readonly host: string;
   readonly port: number;
   readonly bootstrapPort: number;
   readonly lines: string[];
   get(path: string, headers?: Record<string, string>): Promise<Answer>;
+  /** The body goes as JSON; text as it is. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** Resolves once a line of the log holds `text`. */
   logged(text: string): Promise<string>;
   load(): Promise<Load>;
 }
+
+/** Simulated engines for tests: quick, on addresses of their own, and ended by `endAll`. */
+export interface TestEngine extends AskedEngine, RunningEngine {}
 
 export interface Answer {
   readonly status: number;
@@ -62,7 +66,7 @@ export async function modelFolder(weights = 'weights of revision one'): Promise<
   return folder;
 }
 
-type Given = Partial<Omit<EngineOptions, 'argv' | 'log'>> & {
+export type Given = Partial<Omit<EngineOptions, 'argv' | 'log'>> & {
   role?: 'prefill' | 'decode' | 'null';
   model: string;
   args?: readonly string[];
@@ -71,54 +75,61 @@ type Given = Partial<Omit<EngineOptions, 'argv' | 'log'>> & {
   bootstrapPort?: number;
 };
 
+/** The flags of every engine of these tests. */
+export function flagsOf({ role, model, args, host, port: http, bootstrapPort }: Placed): readonly string[] {
+  const place = ['--model-path', model, '--host', host, '--port', String(http), '--disaggregation-mode', role];
+  const bootstrap = role === 'prefill' ? ['--disaggregation-bootstrap-port', String(bootstrapPort)] : [];
+  return [...place, ...bootstrap, ...args];
+}
+
+type Placed = ReturnType<typeof placed>;
+
+/** What was given, on an address and ports of its own where it says none. */
+export const placed = (given: Given) => ({
+  ...given,
+  role: given.role ?? 'null',
+  args: given.args ?? [],
+  host: given.host ?? freshAddress(),
+  port: given.port ?? (port += 1),
+  bootstrapPort: given.bootstrapPort ?? (port += 1),
+});
+
 /** Starts one and returns at once; `ready` tells when it serves. */
-export async function begin({ role = 'null', model, args = [], ...given }: Given): Promise<TestEngine> {
-  const host = given.host ?? freshAddress();
-  const http = given.port ?? (port += 1);
-  const bootstrapPort = given.bootstrapPort ?? (port += 1);
-  const lines: string[] = [];
-  const waiting = new Set<() => void>();
-  const engine = await startEngine({
-    ...given,
-    timing: { startSeconds: 0.04, warmupSeconds: 0.02, secondMs: 20, ...given.timing },
-    argv: [
-      '--model-path',
-      model,
-      '--host',
-      host,
-      '--port',
-      String(http),
-      '--disaggregation-mode',
-      role,
-      ...(role === 'prefill' ? ['--disaggregation-bootstrap-port', String(bootstrapPort)] : []),
-      ...args,
-    ],
-    log: (line) => {
-      lines.push(line);
-      for (const look of waiting) look();
-    },
-  });
+export async function begin(given: Given): Promise<TestEngine> {
+  const place = placed(given);
+  const { log, ...client } = clientOf(place);
+  const timing = { startSeconds: 0.04, warmupSeconds: 0.02, secondMs: 20, ...given.timing };
+  const engine = await startEngine({ ...given, timing, argv: flagsOf(place), log });
   started.push(engine);
-  const url = `http://${host}:${http}`;
-  const self: TestEngine = {
-    signal: (name) => engine.signal(name),
+  return Object.assign(client, {
+    signal: (name: EngineSignal) => engine.signal(name),
     counts: () => engine.counts(),
     exited: engine.exited,
     ready: engine.ready,
+  });
+}
+
+/** How an engine is asked, and where its log goes. */
+export function clientOf({ host, port: http, bootstrapPort }: Pick<Placed, 'host' | 'port' | 'bootstrapPort'>) {
+  const lines: string[] = [];
+  const waiting = new Set<() => void>();
+  const url = `http://${host}:${http}`;
+  const get: AskedEngine['get'] = (path, headers = {}) => call(url + path, { method: 'GET', headers });
+  return {
     url,
     host,
     port: http,
     bootstrapPort,
     lines,
-    get: (path, headers = {}) => call(url + path, { method: 'GET', headers }),
-    post: (path, body, headers = {}) =>
+    get,
+    post: (path: string, body: unknown, headers: Record<string, string> = {}) =>
       call(url + path, {
         method: 'POST',
         headers: { 'content-type': 'application/json', ...headers },
-        body: JSON.stringify(body),
+        body: typeof body === 'string' ? body : JSON.stringify(body),
       }),
-    logged: (text) =>
-      new Promise((resolve) => {
+    logged: (text: string) =>
+      new Promise<string>((resolve) => {
         const look = () => {
           const line = lines.find((candidate) => candidate.includes(text));
           if (line === undefined) return;
@@ -128,9 +139,12 @@ export async function begin({ role = 'null', model, args = [], ...given }: Given
         waiting.add(look);
         look();
       }),
-    load: async () => (await self.get('/v1/loads')).json<{ loads: [Load] }>().loads[0],
+    load: async () => (await get('/v1/loads')).json<{ loads: [Load] }>().loads[0],
+    log: (line: string) => {
+      lines.push(line);
+      for (const look of waiting) look();
+    },
   };
-  return self;
 }
 
 export async function serve(given: Given): Promise<TestEngine> {
@@ -147,7 +161,7 @@ export async function endAll(): Promise<void> {
 
 let room = 0;
 /** The fields by which a router tells both halves of each other. */
-export const meeting = (prefill: TestEngine) => ({
+export const meeting = (prefill: AskedEngine) => ({
   bootstrap_host: prefill.host,
   bootstrap_port: prefill.bootstrapPort,
   bootstrap_room: (room += 1),
@@ -162,8 +176,8 @@ export const chatBody = (more: Record<string, unknown> = {}) => ({
 
 /** Sends both halves of one request, as a router does. */
 export async function ask(
-  prefill: TestEngine,
-  decode: TestEngine,
+  prefill: AskedEngine,
+  decode: AskedEngine,
   more: Record<string, unknown> = {},
 ): Promise<{ prefill: Answer; decode: Answer }> {
   const body = chatBody({ ...meeting(prefill), ...more });

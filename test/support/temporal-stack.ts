@@ -152,8 +152,8 @@ function program(
   };
 }
 
-/** Resolves when this very process polls both queues: a killed one is listed for minutes. */
-async function polled(address: string, pid: number): Promise<void> {
+/** Resolves when this very process polls both queues: a killed one is listed for minutes. Errors: it does not. */
+export async function polled(address: string, pid: number, namespace = NAMESPACE): Promise<void> {
   const connection = await Connection.connect({ address, connectTimeout: 1_000 });
   try {
     for (const [queue, type] of [
@@ -161,7 +161,7 @@ async function polled(address: string, pid: number): Promise<void> {
       ['tandem-default', 2],
     ] as const) {
       const { pollers } = await connection.workflowService.describeTaskQueue({
-        namespace: NAMESPACE,
+        namespace,
         taskQueue: { name: queue },
         taskQueueType: type,
       });
@@ -172,7 +172,7 @@ async function polled(address: string, pid: number): Promise<void> {
   }
 }
 
-const freePort = (): Promise<number> =>
+export const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);

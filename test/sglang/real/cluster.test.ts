@@ -3,15 +3,29 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { engineClient } from '../../../src/drivers/engine-client.ts';
+import { routerClient, type RouterEntry } from '../../../src/drivers/router-client.ts';
 import type { ClusterSpec } from '../../../src/spec/schema.ts';
-import type { Serving } from '../../../workflows/messages.ts';
 import { told } from '../../lab/cluster.ts';
-import { PROJECT_THERE } from '../../lab/host.ts';
+import { PROJECT_THERE, type LabHost } from '../../lab/host.ts';
 import { ROUTER_IMAGE } from '../../lab/images.ts';
 import { startLab, whyNoLab, type Lab } from '../../lab/lab.ts';
 import { labPicture, leftIn, type Pictures } from '../../lab/picture.ts';
+import { localDrivers } from '../../support/local-host.ts';
+import { until } from '../../support/processes.ts';
 import { aSpec } from '../../support/specs.ts';
 import { allOf, startTemporalStack, type TemporalStack } from '../../support/temporal-stack.ts';
+import {
+  askWhole,
+  crossed,
+  endNext,
+  met,
+  roomsOfJob,
+  roomsOfNext,
+  startLoad,
+  startNext,
+  type Rooms,
+} from './generation.ts';
 
 /**
  * `npm run test:sglang`: SGLang's own engines on CPU, one prefill and two decode, on three lab hosts behind real smg, with
@@ -24,6 +38,8 @@ const suite = why === undefined ? describe : describe.skip;
 /** One a host: SGLang on CPU takes the number of a GPU for one of a NUMA node. */
 const ONE = { product: 'MI300X', count: 1 };
 const START_MS = 600_000;
+/** HTTP and bootstrap ports of engines that are started beside those that Tandem started, by those. */
+const NEXT_PORTS = { 30_000: 30_050, 8_998: 9_048 } as const;
 
 let lab: Lab;
 let stack: TemporalStack;
@@ -111,17 +127,10 @@ const specOf = (name: string): ClusterSpec =>
     upgrade: { drainTimeoutSeconds: 60, settleSeconds: 1 },
   });
 
-const ask = (serving: Serving, path: string, body: object) =>
-  fetch(`${serving.router.url}${path}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: serving.model, max_tokens: 8, ...body }),
-    signal: AbortSignal.timeout(60_000),
-  });
-const MESSAGES = [{ role: 'user', content: 'Who answers?' }];
 /** What Tandem left; SGLang keeps caches of its own in its user's home and in /tmp. */
 const left = async () =>
   leftIn(before, await labPicture(lab)).filter((row) => !/ files \+ (\/home\/ops\/\.cache|\/tmp\/)/.test(row));
+const served = async () => (await stack.client.record('real')).serving!;
 /** First pid of an engine on its host. */
 const pidOn = async (host: string) =>
   (await lab.host(host).run(['pgrep', '-f', '-o', 'sglang.launch_server'])).stdout.trim();
@@ -139,16 +148,10 @@ suite(`SGLang’s own engines${why === undefined ? '' : ` (skipped: ${why})`}`, 
   );
 
   it('answer a chat and a stream through the router, whole', async () => {
-    const serving = (await stack.client.record('real')).serving!;
-    const chat = (await (await ask(serving, '/v1/chat/completions', { messages: MESSAGES })).json()) as {
-      usage: { completion_tokens: number };
-    };
-    expect(chat.usage.completion_tokens).toBeGreaterThan(0);
-    const stream = await ask(serving, '/v1/chat/completions', { messages: MESSAGES, stream: true });
-    const lines = (await stream.text()).split('\n').filter((line) => line.startsWith('data: '));
-    expect(lines.at(-1)).toBe('data: [DONE]');
-    expect(lines.at(-2)).toContain('"finish_reason"');
-  }, 120_000);
+    const serving = await served();
+    expect(await askWhole(serving, false)).toBeUndefined();
+    expect(await askWhole(serving, true)).toBeUndefined();
+  }, 240_000);
 
   it(
     'of which one is killed are repaired by the same spec, and the others run on',
@@ -161,6 +164,68 @@ suite(`SGLang’s own engines${why === undefined ? '' : ` (skipped: ${why})`}`, 
       expect(await pidOn('d1')).not.toBe(d1);
     },
     START_MS,
+  );
+
+  it(
+    'move to the next generation under load by the steps that the router allows: no request fails or crosses',
+    async () => {
+      const { fetch } = localDrivers([]);
+      const serving = await served();
+      const router = routerClient({ fetch, url: serving.router.url });
+      const listed = (is: (entries: readonly RouterEntry[]) => boolean, what: string) =>
+        until(what, async () => is(await router.list()), { limitMs: START_MS });
+      const old = await router.list();
+      expect(old).toHaveLength(3);
+      const jobOn = (host: string) => serving.engines.find(({ hosts }) => hosts.includes(host))!.name;
+      const at = (host: string) => `http://${lab.host(host).address}:${NEXT_PORTS[30_000]}`;
+      const next = [
+        { role: 'prefill', url: at('p0'), bootstrapPort: NEXT_PORTS[8_998], pairingKey: 'next' },
+        { role: 'decode', url: at('d0'), pairingKey: 'next' },
+      ];
+      const load = startLoad(serving, 4);
+      try {
+        // Admit: start, wait until it generates, list it with the key of its generation.
+        for (const host of ['p0', 'd0']) await startNext(lab.host(host), jobOn(host), NEXT_PORTS);
+        for (const { url } of next) {
+          const generates = async () =>
+            (await engineClient({ fetch, url })
+              .healthStatus()
+              .catch(() => 0)) === 200;
+          await until(`${url} generates`, generates, { limitMs: START_MS, everyMs: 1_000 });
+        }
+        for (const engine of next) await router.add(engine);
+        const isNext = ({ pairingKey, ready }: RouterEntry) => pairingKey === 'next' && ready;
+        await listed((entries) => entries.filter(isNext).length === 2, 'the router has the next generation');
+        const soaked = async () => (await roomsOfNext(lab.host('d0'))).size >= 8;
+        await until('both generations serve', soaked, { limitMs: START_MS, everyMs: 500 });
+        // Retire: cordon by a key of its own, wait until nothing is open there, take it out.
+        for (const { id } of old) await router.rekey(id, { pairingKey: `cordon-${id}` });
+        const idle = ({ pairingKey, load: open }: RouterEntry) =>
+          pairingKey?.startsWith('cordon-') === true && open === 0;
+        await listed((entries) => entries.filter(idle).length === 3, 'nothing is open at the old engines');
+        const open = () => Promise.all(old.map(({ url }) => engineClient({ fetch, url }).openRequests()));
+        await until('they say so too', async () => (await open()).every((count) => count === 0), { limitMs: START_MS });
+        for (const { id } of old) await router.remove(id);
+        await listed((entries) => entries.length === 2, 'the old generation is gone');
+        const before = load.asked();
+        await until('the next serves alone', () => load.asked() >= before + 12, { limitMs: START_MS });
+        expect(await load.end()).toEqual([]);
+
+        const [p0, d0, d1] = ['p0', 'd0', 'd1'].map((host) => lab.host(host)) as [LabHost, LabHost, LabHost];
+        const decodes = [...(await roomsOfJob(d0, jobOn('d0'))), ...(await roomsOfJob(d1, jobOn('d1')))];
+        const was: Rooms = { prefill: await roomsOfJob(p0, jobOn('p0')), decode: new Set(decodes) };
+        const is: Rooms = { prefill: await roomsOfNext(p0), decode: await roomsOfNext(d0) };
+        expect(crossed(was, is)).toEqual([]);
+        // They did meet, each within its generation.
+        expect(Math.min(met(was), met(is))).toBeGreaterThanOrEqual(8);
+        console.log(`${load.asked()} requests, ${met(was)} met in the old generation, ${met(is)} in the next`);
+      } finally {
+        await load.end();
+        for (const { id, pairingKey } of await router.list()) if (pairingKey === 'next') await router.remove(id);
+        for (const host of ['p0', 'd0']) await endNext(lab.host(host));
+      }
+    },
+    3 * START_MS,
   );
 
   it(

@@ -1,0 +1,97 @@
+import type { Serving } from '../../../workflows/messages.ts';
+import { needs, USER, type LabHost } from '../../lab/host.ts';
+
+/** What a person does by hand beside Tandem: asks the router, and starts engines of another generation. */
+
+const ANSWER_MS = 120_000;
+const MESSAGES = [{ role: 'user', content: 'Who answers?' }];
+
+/** Why an answer to one chat request through the router is not whole; undefined where it is. */
+export async function askWhole({ router, model }: Serving, stream: boolean): Promise<string | undefined> {
+  const response = await fetch(`${router.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model, max_tokens: 8, messages: MESSAGES, stream }),
+    signal: AbortSignal.timeout(ANSWER_MS),
+  });
+  const text = await response.text();
+  if (response.status !== 200) return `${response.status}: ${text}`;
+  if (!stream) {
+    const { usage } = JSON.parse(text) as { usage: { completion_tokens: number } };
+    return usage.completion_tokens > 0 ? undefined : text;
+  }
+  // A stream that broke off ends with [DONE] too.
+  const lines = text.split('\n').filter((line) => line.startsWith('data: '));
+  return lines.at(-1) === 'data: [DONE]' && lines.at(-2)!.includes('"finish_reason":"') ? undefined : text;
+}
+
+/** Asks on some lanes, chats and streams in turn, until it is ended. */
+export function startLoad(serving: Serving, lanes: number) {
+  const failed: string[] = [];
+  let [asked, goesOn] = [0, true];
+  const lane = async () => {
+    while (goesOn) {
+      const why = await askWhole(serving, (asked += 1) % 2 === 0).catch(String);
+      if (why !== undefined) failed.push(why);
+    }
+  };
+  const over = Promise.all(Array.from({ length: lanes }, lane));
+  return {
+    asked: () => asked,
+    /** Returns why requests failed, once all have ended. */
+    async end(): Promise<readonly string[]> {
+      goesOn = false;
+      await over;
+      return failed;
+    },
+  };
+}
+
+const NEXT = `/home/${USER}/next`;
+
+/** Starts on a host one more of the engine that runs there as this job: its command line and environment, but other ports. */
+export async function startNext(host: LabHost, job: string, ports: Readonly<Record<number, number>>): Promise<void> {
+  const changes = Object.entries(ports).flatMap(([from, to]) => ['-e', `s/'${from}'/'${to}'/`]);
+  const script = `set -e
+job=$1; shift
+install -d -o ${USER} -g ${USER} ${NEXT}
+sed "$@" "$job/run" >${NEXT}/run
+cd ${NEXT}
+HOME=/home/${USER} setsid setpriv --reuid ${USER} --regid ${USER} --init-groups sh ./run . </dev/null >log 2>&1 &`;
+  await needs(host.run(['sh', '-c', script, 'sh', jobFolder(job), ...changes]));
+}
+
+/** Ends it, and deletes what it wrote. */
+export async function endNext(host: LabHost): Promise<void> {
+  await host.run(['sh', '-c', `read -r pid rest <${NEXT}/pid && kill -KILL -- "-$pid"; rm -rf ${NEXT}`]);
+}
+
+/** The rooms in the log of an engine, in which a prefill and a decode engine meet for one request. */
+export const roomsOfJob = (host: LabHost, job: string) =>
+  roomsIn(host, `${jobFolder(job)}/stdout ${jobFolder(job)}/stderr`);
+export const roomsOfNext = (host: LabHost) => roomsIn(host, `${NEXT}/log`);
+
+/** Rooms of one generation's engines. */
+export interface Rooms {
+  readonly prefill: ReadonlySet<string>;
+  readonly decode: ReadonlySet<string>;
+}
+export const met = ({ prefill, decode }: Rooms): number => intersection(prefill, decode).length;
+/** Rooms in which engines of two generations met. */
+export const crossed = (one: Rooms, other: Rooms): readonly string[] => [
+  ...intersection(one.prefill, other.decode),
+  ...intersection(other.prefill, one.decode),
+];
+const intersection = (one: ReadonlySet<string>, other: ReadonlySet<string>) =>
+  [...one].filter((room) => other.has(room));
+
+const jobFolder = (job: string) => `/home/${USER}/.tandem/jobs/${job}`;
+
+async function roomsIn(host: LabHost, logs: string): Promise<ReadonlySet<string>> {
+  const { stdout } = await host.run([
+    'sh',
+    '-c',
+    `grep -h -o -E '"bootstrap_room": ?[0-9]+' ${logs} | grep -o '[0-9]*$'`,
+  ]);
+  return new Set(stdout.split('\n').filter((room) => room !== '' && room !== '0'));
+}
