@@ -135,11 +135,14 @@ export async function connectClient(
           await client.workflow.getHandle(workflowId).result();
           return;
         } catch (error) {
-          if (!(error instanceof WorkflowNotFoundError)) return;
-          // One that waited to take over and was dropped never begins.
-          const [, cluster, number] = workflowId.split('/');
-          const known = (await record(cluster!)).deployments.find(({ deployment }) => deployment === Number(number));
-          if (known && known.outcome !== 'running') return;
+          // Where the server is away, the operation goes on without us: it is asked again, as long as it takes.
+          if (!isAway(error)) {
+            if (!(error instanceof WorkflowNotFoundError)) return;
+            // One that waited to take over and was dropped never begins.
+            const [, cluster, number] = workflowId.split('/');
+            const known = (await record(cluster!)).deployments.find(({ deployment }) => deployment === Number(number));
+            if (known && known.outcome !== 'running') return;
+          }
           await new Promise((resolve) => setTimeout(resolve, 100)); // Admitted, and the entity is about to start it.
         }
       }
@@ -349,13 +352,21 @@ const codeOf = (error: unknown): unknown =>
       ? codeOf(error.cause)
       : undefined;
 
+const CANCELLED = 1;
 const DEADLINE_EXCEEDED = 4;
+const UNAVAILABLE = 14;
 /** WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW of Temporal's API. */
 const CONTINUED_AS_NEW = 6;
 const FAILED_PRECONDITION = 9;
 
+/** A server that sees the end of the time limit before its client does cancels the call. */
 const isDeadline = (error: unknown): boolean =>
-  error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || codeOf(error) === DEADLINE_EXCEEDED;
+  error instanceof WorkflowUpdateRPCTimeoutOrCancelledError ||
+  codeOf(error) === DEADLINE_EXCEEDED ||
+  codeOf(error) === CANCELLED;
+
+/** The server does not answer now. */
+const isAway = (error: unknown): boolean => isDeadline(error) || codeOf(error) === UNAVAILABLE;
 
 /** A query of a workflow whose first task has not run yet. */
 const isNotYet = (error: unknown): boolean => codeOf(error) === FAILED_PRECONDITION || isDeadline(error);

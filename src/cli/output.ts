@@ -56,15 +56,20 @@ export function report(error: unknown, json: boolean | undefined): void {
 
 function asDeployError(error: unknown): DeployError {
   if (error instanceof DeployError) return error;
-  const message = error instanceof Error ? error.message : String(error);
   return new DeployError({
     code: 'INTERNAL',
-    message,
+    message: withCauses(error),
     remedy: `This is a fault in Tandem (${ERROR_CODES.INTERNAL}) Please report it with this message.`,
     retryable: false,
     cause: error,
   });
 }
+
+/** A client of Temporal says only what it tried; its cause, why it failed. */
+const withCauses = (error: unknown): string =>
+  error instanceof Error
+    ? [error.message, ...(error.cause === undefined ? [] : [withCauses(error.cause)])].join(': ')
+    : String(error);
 
 export const indent = (text: string): string => text.replace(/^/gm, '  ');
 

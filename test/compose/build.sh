@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the programs of docker-compose.yml's images from the same releases, once, where no image can be pulled: prints
-# the folder with temporal-server, temporal-sql-tool, temporal-ui-server and the server's schema. Some ten minutes.
+# the folder with temporal-server, temporal-sql-tool, temporal-ui-server, the schema of the one and the config of the other.
 set -eu
 server=v1.32.0 ui=v2.54.1
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/tandem/temporal-$server-$ui
@@ -18,10 +18,11 @@ if [ ! -e "$folder/.complete" ]; then
   cp -R "$(sources_of "go.temporal.io/server@$server")" "$sources/server"
   cp -R "$(sources_of "github.com/temporalio/ui-server/v2@$ui")" "$sources/ui"
   chmod -R u+w "$sources"
-  (cd "$sources/server" && go build -o "$folder/temporal-server" ./cmd/server && go build -o "$folder/temporal-sql-tool" ./cmd/tools/sql)
+  (cd "$sources/server" && go build -o "$folder/temporal-server" ./cmd/server)
+  (cd "$sources/server" && go build -o "$folder/temporal-sql-tool" ./cmd/tools/sql)
   (cd "$sources/ui" && go build -o "$folder/temporal-ui-server" ./cmd/server)
   cp -R "$sources/server/schema/postgresql/v12" "$folder/schema"
-  cp -R "$sources/server/config" "$folder/config"
+  cp -R "$sources/ui/config" "$folder/config"
   : >"$folder/.complete"
 fi
 echo "$folder"

@@ -63,7 +63,7 @@ const asUser = (argv: readonly string[]) => [
   'nogroup',
   ...argv,
 ];
-const PATH = () => `${parts}:${join(ROOT, '.venv/bin')}:${process.env['PATH']}`;
+const PATH = () => `${join(home, 'temporal')}:${join(ROOT, '.venv/bin')}:${process.env['PATH']}`;
 const run = (argv: readonly string[], env: Readonly<Record<string, string>> = {}) => {
   const [command, ...args] = asUser(argv);
   return execa(command!, args, { cwd: home, env: { PATH: PATH(), HOME: home, ...env }, extendEnv: false });
@@ -102,6 +102,9 @@ const startWorker = (name: string) =>
     environmentOf('worker'),
   );
 
+/** The process that `tandem worker` starts, and without which it ends. */
+const workerOf = async (pid: number) => Number(await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8'));
+
 /** What an operator does on this machine, by the settings that the file's first lines name. */
 const tandem = (...args: readonly string[]) =>
   execa(process.execPath, [CLI, ...args], {
@@ -125,9 +128,11 @@ suite('the parts of docker-compose.yml', () => {
     ends.push(() => rm(home, { recursive: true, force: true }));
     const { uid, gid } = await idsOf(USER);
     await chown(home, uid, gid);
-    services = await loadCompose({ TEMPORAL_DB_PASSWORD: 'not secret' });
+    services = await loadCompose({ TEMPORAL_DB_PASSWORD: 'not-secret' });
     const versions = await readdir('/usr/lib/postgresql');
     postgres = join('/usr/lib/postgresql', versions.toSorted().at(-1)!, 'bin');
+
+    await cp(parts!, join(home, 'temporal'), { recursive: true });
 
     // The worker as the Dockerfile makes it: the build, and only the packages that it needs.
     const app = join(home, 'app');
@@ -177,7 +182,7 @@ suite('the parts of docker-compose.yml', () => {
     await startDatabase();
     await run(['sh', join(ROOT, 'deploy/temporal/schema.sh')], {
       ...environmentOf('temporal-schema'),
-      TEMPORAL_SCHEMA: join(parts!, 'schema'),
+      TEMPORAL_SCHEMA: join(home, 'temporal/schema'),
     });
     ends.unshift(() => allOf([...running.keys()].map((name) => () => end(name, 'SIGTERM'))));
     start('temporal', ['temporal-server', 'start'], {
@@ -186,18 +191,24 @@ suite('the parts of docker-compose.yml', () => {
       DYNAMIC_CONFIG_FILE_PATH: join(ROOT, 'deploy/temporal/dynamicconfig/tandem.yaml'),
     });
     await run(['sh', join(ROOT, 'deploy/temporal/namespace.sh')], environmentOf('temporal-namespace'));
-    start('ui', ['temporal-ui-server', '--root', parts!, '--config', 'config', '--env', 'docker', 'start'], {
-      ...environmentOf('temporal-ui'),
-      TEMPORAL_UI_PORT: String((uiPort = await freePort())),
-    });
+    start(
+      'ui',
+      ['temporal-ui-server', '--root', join(home, 'temporal'), '--config', 'config', '--env', 'docker', 'start'],
+      {
+        ...environmentOf('temporal-ui'),
+        TEMPORAL_UI_PORT: String((uiPort = await freePort())),
+      },
+    );
     for (const name of ['worker-1', 'worker-2']) {
       startWorker(name);
-      const { pid } = running.get(name)!;
       const polls = () =>
-        polled(ADDRESS, pid!, 'tandem')
+        workerOf(running.get(name)!.pid!)
+          .then((pid) => polled(ADDRESS, pid, 'tandem'))
           .then(() => true)
           .catch(() => false);
-      await until(`${name} polls`, polls, { limitMs: READY_MS });
+      await until(`${name} polls`, polls, { limitMs: READY_MS }).catch(async (error: Error) => {
+        throw new Error(`${error.message}; ${await readFile(join(home, `${name}.log`), 'utf8')}`);
+      });
     }
   }, 300_000);
   afterAll(() => allOf(ends), 120_000);
@@ -205,7 +216,7 @@ suite('the parts of docker-compose.yml', () => {
   it('make the schema and the namespace again without harm', async () => {
     await run(['sh', join(ROOT, 'deploy/temporal/schema.sh')], {
       ...environmentOf('temporal-schema'),
-      TEMPORAL_SCHEMA: join(parts!, 'schema'),
+      TEMPORAL_SCHEMA: join(home, 'temporal/schema'),
     });
     await run(['sh', join(ROOT, 'deploy/temporal/namespace.sh')], environmentOf('temporal-namespace'));
   }, 60_000);
@@ -225,7 +236,7 @@ suite('the parts of docker-compose.yml', () => {
       const deploy = tandem('deploy', await specFile('second', 2));
       const started = () => simulation.counts()['d1']!.containersCreated === 1;
       await until('an engine was started on d1', started, { limitMs: DEPLOY_MS });
-      await end('worker-1', 'SIGKILL');
+      process.kill(await workerOf(running.get('worker-1')!.pid!), 'SIGKILL');
       await database(['-m', 'immediate', 'stop']);
       await startDatabase();
       const { stdout, stderr, exitCode } = await deploy;
