@@ -59,6 +59,8 @@ export interface Answer {
   readonly finish: FinishReason | null;
   readonly seconds: number;
   readonly maxTokens: number;
+  /** Of a prefill engine, which makes one token. */
+  readonly prefill: boolean;
 }
 
 export interface Format {
@@ -81,10 +83,9 @@ const usageOf = (answer: Answer) => ({
   completion_tokens_details: null,
 });
 
-const metadata = (answer: Answer) => ({
-  weight_version: 'default',
-  weight_versions: [{ version: 'default', start: 0, end: answer.tokens }],
-});
+const weightVersions = ({ tokens }: Answer) => [{ version: 'default', start: 0, end: tokens }];
+
+const metadata = (answer: Answer) => ({ weight_version: 'default', weight_versions: weightVersions(answer) });
 
 const chunk = (answer: Answer, choices: readonly unknown[]) => ({
   id: answer.id,
@@ -152,22 +153,38 @@ export const completion: Format = {
   usage: (answer) => textChunk(answer, [], usageOf(answer)),
 };
 
-const generated = (answer: Answer) => ({
-  text: answer.words.upTo(answer.tokens),
-  output_ids: Array.from({ length: answer.tokens }, (_, index) => answer.words.id(index)),
-  meta_info: {
-    id: answer.id,
-    finish_reason:
-      answer.finish === null
-        ? null
-        : { type: answer.finish, ...(answer.finish === 'length' && { length: answer.maxTokens }) },
-    prompt_tokens: answer.promptTokens,
-    weight_version: 'default',
-    completion_tokens: answer.tokens,
-    cached_tokens: 0,
-    e2e_latency: answer.seconds,
-  },
-});
+function generated(answer: Answer) {
+  const { words, tokens, finish, prefill, seconds, created } = answer;
+  return {
+    text: words.upTo(tokens),
+    output_ids: Array.from({ length: tokens }, (_, index) => words.id(index)),
+    meta_info: {
+      id: answer.id,
+      finish_reason:
+        finish === null ? null : { type: finish, ...(finish === 'length' && { length: answer.maxTokens }) },
+      prompt_tokens: answer.promptTokens,
+      weight_version: 'default',
+      num_retractions: 0,
+      ...(prefill && { storage_prefetch_wait: 0, storage_staging_wait: 0 }),
+      forward_entry_time: created,
+      ...(prefill && { prefill_finished_time: created + seconds }),
+      queue_time: 0,
+      reasoning_tokens: 0,
+      completion_tokens: tokens,
+      cached_tokens: 0,
+      weight_versions: weightVersions(answer),
+      cached_tokens_details: null,
+      dp_rank: null,
+      e2e_latency: seconds,
+      request_received_ts: created,
+      first_token_latency: seconds / Math.max(1, tokens),
+      api_server_dispatch_finish_ts: created,
+      request_finished_ts: created + seconds,
+      ...(!prefill && { decode_throughput: tokens / seconds }),
+      response_sent_to_client_ts: created + seconds,
+    },
+  };
+}
 
 /** /generate streams the whole text so far in every chunk. */
 export const generate: Format = {

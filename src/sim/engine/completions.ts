@@ -58,7 +58,7 @@ export async function answerRequest(
     tokens: 0,
     abort: new AbortController(),
   };
-  const tooLong = tooLongFor(serving, job);
+  const tooLong = tooLongFor(serving, job.promptTokens, asked.limit ?? job.maxTokens);
   if (tooLong !== undefined) return refuse(res, kind, tooLong);
   const format = FORMATS[kind];
   const reply = new Reply(res, kind, format, asked);
@@ -84,6 +84,7 @@ async function run(serving: Serving, job: Job, asked: Asked, words: Words, reply
     finish,
     seconds: (performance.now() - from) / 1000,
     maxTokens: job.maxTokens,
+    prefill: serving.role === 'prefill',
   });
   const done = new AbortController();
   let left = false;
@@ -121,6 +122,8 @@ async function run(serving: Serving, job: Job, asked: Asked, words: Words, reply
     logRequest(serving, job, outcome);
   }
 }
+
+const TOKENS_HEARD_AT_ONCE = 50;
 
 /** The time-keeping of one request in /metrics. */
 class Meter {
@@ -166,8 +169,8 @@ class Meter {
     metrics.observe('prompt_tokens_histogram', {}, promptTokens);
     metrics.observe('uncached_prompt_tokens_histogram', {}, promptTokens);
     metrics.observe('generation_tokens_histogram', {}, tokens);
-    // Real engines were seen to time these of streams only.
-    if (tokens > 1 && this.#job.streaming) {
+    // The front end hears of a whole answer at its end and every so many tokens, and times only what came in parts.
+    if (tokens > (this.#job.streaming ? 1 : TOKENS_HEARD_AT_ONCE)) {
       const perToken = (now - this.#firstAt) / 1000 / (tokens - 1);
       metrics.observe('request_time_per_output_token_seconds', this.#streaming, perToken);
     }
@@ -251,7 +254,7 @@ function refuse(res: ServerResponse, kind: Kind, message: string): void {
   badRequest(res, message);
 }
 
-function tooLongFor({ settings, model }: Serving, { promptTokens, maxTokens }: Job): string | undefined {
+function tooLongFor({ settings, model }: Serving, promptTokens: number, maxTokens: number): string | undefined {
   const most = contextLength(settings, model);
   if (promptTokens > maxInputTokens(settings, model)) {
     return `The input (${promptTokens} tokens) is longer than the model's context length (${most} tokens).`;

@@ -208,7 +208,7 @@ class Engine implements RunningEngine {
         KILLED,
         'ValueError: Loaded weights leave no GPU memory for the KV cache. Raise --mem-fraction-static or use more GPUs.',
         'Received sigquit from a child process. It usually means the child failed.',
-        'kill_process_tree called: parent_pid=1, include_parent=True, skip_pid=None',
+        'kill_process_tree called: parent_pid=1, include_parent=True, pid=1',
       );
     }
     const { maxTotalTokens, maxRunning, args } = settings;

@@ -156,13 +156,16 @@ function oneModel({ settings, model }: Serving, path: string, res: ServerRespons
   json(res, 404, { error: { message, type: 'invalid_request_error', param: 'model', code: 'model_not_found' } });
 }
 
+/** Its text comes without a content type. */
 function flush({ scheduler }: Serving, _: IncomingMessage, res: ServerResponse): void {
-  if (scheduler.jobs.size > 0) return text(res, 400, 'Flush cache failed.\n');
-  text(
-    res,
-    200,
-    'Cache flushed.\nPlease check backend logs for more details. (When there are running or waiting requests, the operation will not be performed.)\n',
-  );
+  const [status, body] =
+    scheduler.jobs.size > 0
+      ? [400, 'Flush cache failed.\n']
+      : [
+          200,
+          'Cache flushed.\nPlease check backend logs for more details. (When there are running or waiting requests, the operation will not be performed.)\n',
+        ];
+  res.writeHead(status).end(body);
 }
 
 async function abortRequest({ scheduler }: Serving, req: IncomingMessage, res: ServerResponse): Promise<void> {

@@ -26,6 +26,7 @@ async function begin(given: Given): Promise<AskedEngine> {
       PATH: process.env['PATH'],
       HOME: process.env['HOME'],
       PYTHONPATH: import.meta.dirname,
+      PYTHONDONTWRITEBYTECODE: '1',
       OMP_NUM_THREADS: '1',
       MOONCAKE_PROTOCOL: 'tcp',
       MC_FORCE_TCP: '1',
