@@ -3,13 +3,24 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { execa } from 'execa';
 import type { FloorResult } from './floor.ts';
 import { readOperation, type Recorded } from './history.ts';
 import { cpuSeconds, masters, peakMemory } from './process.ts';
 import { breaches, renderReport, type FloorRun, type ProductRun, type Size } from './report.ts';
 import { benchSpec } from './spec.ts';
 import { logins, Stack } from './stack.ts';
+
+if (process.argv[2] === 'preflight') {
+  // It needs the lab, which is no part of the build.
+  const [loader, program] = ['support/ts-loader.mjs', 'lab/preflight.ts'].map((name) =>
+    fileURLToPath(new URL(`../../test/${name}`, import.meta.url)),
+  );
+  const args = ['--no-warnings', '--import', loader!, program!, ...process.argv.slice(3)];
+  process.exit((await execa(process.execPath, args, { stdio: 'inherit', reject: false })).exitCode ?? 1);
+}
 
 /**
  * Deploys to simulated hosts by the product, and does the same remote work without Temporal, in turn; prints both

@@ -28,7 +28,7 @@ export interface Lab {
 }
 
 /** Labs that may be there at once, and the second number of their addresses. */
-const NUMBERS = { hand: 77, deploy: 78, contract: 79, failures: 80, killed: 81, engines: 82 } as const;
+const NUMBERS = { hand: 77, deploy: 78, contract: 79, failures: 80, killed: 81, engines: 82, bench: 83 } as const;
 export type LabName = keyof typeof NUMBERS;
 const BY_HAND: LabName = 'hand';
 /** File with the pid of the process that started a lab. */

@@ -1,17 +1,19 @@
+import { randomUUID } from 'node:crypto';
 import type { Serving } from '../../../workflows/messages.ts';
 import { needs, USER, type LabHost } from '../../lab/host.ts';
 
 /** What a person does by hand beside Tandem: asks the router, and starts engines of another generation. */
 
 const ANSWER_MS = 120_000;
-const MESSAGES = [{ role: 'user', content: 'Who answers?' }];
 
 /** Why an answer to one chat request through the router is not whole; undefined where it is. */
 export async function askWhole({ router, model }: Serving, stream: boolean): Promise<string | undefined> {
+  // The router sends prompts that begin alike to one prefill engine.
+  const messages = [{ role: 'user', content: `${randomUUID()}: who answers?` }];
   const response = await fetch(`${router.url}/v1/chat/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model, max_tokens: 8, messages: MESSAGES, stream }),
+    body: JSON.stringify({ model, max_tokens: 8, messages, stream }),
     signal: AbortSignal.timeout(ANSWER_MS),
   });
   const text = await response.text();
@@ -63,7 +65,8 @@ HOME=/home/${USER} setsid setpriv --reuid ${USER} --regid ${USER} --init-groups 
 
 /** Ends it, and deletes what it wrote. */
 export async function endNext(host: LabHost): Promise<void> {
-  await host.run(['sh', '-c', `read -r pid rest <${NEXT}/pid && kill -KILL -- "-$pid"; rm -rf ${NEXT}`]);
+  const script = `[ ! -e ${NEXT}/pid ] || { read -r pid rest <${NEXT}/pid && kill -s KILL -- "-$pid"; } && rm -rf ${NEXT}`;
+  await needs(host.run(['sh', '-c', script]));
 }
 
 /** The rooms in the log of an engine, in which a prefill and a decode engine meet for one request. */
