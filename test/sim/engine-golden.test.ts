@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { begin, endAll, modelFolder, type Given } from './engine-support.ts';
-import { QUESTIONS, STARTS, startPair, type Pair, type World } from './engine-questions.ts';
+import { QUESTIONS, shapeAt, STARTS, startPair, type Pair, type World } from './engine-questions.ts';
 
 /** Slow enough that each of its states is met. */
 const quick = (given: Given) => begin({ ...given, timing: { startSeconds: 0.4, warmupSeconds: 0.4, secondMs: 20 } });
@@ -21,6 +21,14 @@ const golden = async (name: string): Promise<unknown> =>
   JSON.parse(await readFile(new URL(`../golden/engine/${name}.json`, import.meta.url), 'utf8'));
 
 describe('simulated engines answer as SGLang’s own', () => {
+  it.each([
+    ['/get_model_info', 'model-info'],
+    ['/get_server_info', 'server-info'],
+    ['/v1/loads?include=core,disagg,queues,memory', 'loads'],
+  ])('%s, as at the page’s own name', async (path, name) => {
+    expect(lines(await shapeAt(path)(pair))).toEqual(lines(await golden(name)));
+  });
+
   it.each(Object.entries(QUESTIONS))('%s', async (name, ask) => {
     const [ours, real] = [await ask(pair, world), await golden(name)];
     if (name === 'metrics') sameMetrics(ours as Metrics, real as Metrics);

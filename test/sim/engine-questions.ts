@@ -66,7 +66,8 @@ async function changes(engine: AskedEngine, path: string): Promise<readonly (num
   return seen;
 }
 
-const MARKS = [
+/** Lines of a prefill engine's log while it starts, in their order; a decode engine has no bootstrap server. */
+export const MARKS = [
   'server_args=',
   'CommonKVBootstrapServer started',
   'Init parallel begin',
@@ -92,8 +93,12 @@ const ofBoth = async (pair: Pair, look: (engine: AskedEngine) => unknown): Promi
   prefill: await look(pair.prefill),
   decode: await look(pair.decode),
 });
-const shapeAt = (path: string) => (pair: Pair) =>
-  ofBoth(pair, async (engine) => shape((await engine.get(path)).json()));
+/** The shape of a page of each; an answer that is none, as an error, is shown with its status. */
+export const shapeAt = (path: string) => (pair: Pair) =>
+  ofBoth(pair, async (engine) => {
+    const answer = await engine.get(path);
+    return answer.status === 200 ? shape(answer.json()) : told(answer);
+  });
 /** Answers to a request that both halves get; of a stream, prefill's one token may have text or not. */
 const halves = async ({ prefill, decode }: Pair, path: string, body: object) => {
   const both = { ...body, ...meeting(prefill) };

@@ -18,6 +18,7 @@ import {
   serve,
   type TestEngine,
 } from './engine-support.ts';
+import { MARKS } from './engine-questions.ts';
 
 let model = '';
 beforeAll(async () => {
@@ -318,22 +319,7 @@ describe('a starting engine', () => {
 
   it('logs its marks in their order, and that it is fired up exactly once', async () => {
     const engine = await serve({ role: 'prefill', model });
-    const marks = [
-      'server_args=',
-      'CommonKVBootstrapServer started',
-      'Init parallel begin',
-      'Load weight begin',
-      'Load weight end',
-      'KV Cache is allocated',
-      'Memory pool end',
-      'max_total_num_tokens=',
-      'Engine startup timings',
-      'Uvicorn running on',
-      'Start of pd disaggregation warmup',
-      'End of disaggregation warmup',
-      'The server is fired up and ready to roll!',
-    ];
-    const at = marks.map((mark) => engine.lines.findIndex((line) => line.includes(mark)));
+    const at = MARKS.map((mark) => engine.lines.findIndex((line) => line.includes(mark)));
     expect(at).toEqual([...at].toSorted((a, b) => a - b));
     expect(at).not.toContain(-1);
     expect(engine.lines.filter((line) => line.includes('fired up'))).toHaveLength(1);
