@@ -66,7 +66,7 @@ function asDeployError(error: unknown): DeployError {
 }
 
 /** A client of Temporal says only what it tried; its cause, why it failed. */
-const withCauses = (error: unknown): string =>
+export const withCauses = (error: unknown): string =>
   error instanceof Error
     ? [error.message, ...(error.cause === undefined ? [] : [withCauses(error.cause)])].join(': ')
     : String(error);

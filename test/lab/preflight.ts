@@ -8,6 +8,7 @@ import { Client, Connection } from '@temporalio/client';
 import { execa } from 'execa';
 import { readOperation } from '../../bench/history.ts';
 import { median } from '../../bench/report.ts';
+import { withCauses } from '../../src/cli/output.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { hostQuestions } from '../../src/facts/host-facts.ts';
 import { quote } from '../../src/drivers/ssh/quote.ts';
@@ -116,15 +117,11 @@ try {
   }
 } catch (error) {
   process.exitCode = 1;
-  process.stderr.write(`${error instanceof Error ? `${error.stack}\n${causes(error)}` : String(error)}\n`);
+  process.stderr.write(`${withCauses(error)}\n`);
 } finally {
   await allOf(ends);
 }
 process.exit();
-
-function causes({ cause }: Error): string {
-  return cause instanceof Error ? `${cause.message}\n${causes(cause)}` : '';
-}
 
 function specOf(lab: Lab): ClusterSpec {
   const [prefill, decode] = [lab.hosts.slice(0, 1), lab.hosts.slice(1, -1)];
