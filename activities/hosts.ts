@@ -3,7 +3,6 @@ import {
   type Drivers,
   type Host,
   type LeaseOwner,
-  type Output,
   type Runtime,
   type UnitState,
 } from '../src/drivers/types.ts';
@@ -41,11 +40,11 @@ export function createHostActivities(drivers: Drivers) {
      * host: an engine that nobody saw would be started twice. Errors: HOST_*, CHECK_FAILED.
      */
     async observeHost({ ref, cluster, gpus, runtimes, model, options }: ObserveHost): Promise<HostInventory> {
-      const host = drivers.host(ref, signal());
+      const host = drivers.host(ref, signal(), { together: true });
       const questions = hostQuestions(options);
-      const mark = `${await host.expand(model.path)}/${MARK}`;
-      const [outputs, found, leases] = await Promise.all([
-        host.runAll([...questions, { argv: ['test', '-s', mark], timeoutMs: PRESENCE_TIMEOUT_MS }]),
+      const outputs = await host.runAll(questions);
+      const [staged, found, leases] = await Promise.all([
+        isStaged(host, model),
         foundUnits(host, cluster, runtimes),
         leasesOf(host),
       ]);
@@ -58,7 +57,7 @@ export function createHostActivities(drivers: Drivers) {
         providerLibraries: providerLibrariesOf(facts),
         leases,
         found,
-        weights: succeeded(outputs.at(-1)) ? [`${model.id}/${model.revision}`] : [],
+        weights: staged ? [`${model.id}/${model.revision}`] : [],
       };
     },
 
@@ -107,7 +106,10 @@ export function createHostActivities(drivers: Drivers) {
   };
 }
 
-const succeeded = (output: Output | undefined): boolean => output?.exitCode === 0 && !output.timedOut;
+async function isStaged(host: Host, { path }: ModelPlan): Promise<boolean> {
+  const argv = ['test', '-s', `${await host.expand(path)}/${MARK}`];
+  return (await host.run({ argv, timeoutMs: PRESENCE_TIMEOUT_MS })).exitCode === 0;
+}
 
 const unreadable = (host: string, why: string) =>
   new DeployError({

@@ -6,6 +6,10 @@ const SHORT_MS = 60_000;
 /** The first start of a large image may unpack for minutes. */
 const START_MS = 300_000;
 
+/** What `docker container inspect` prints of the containers that pass filters, nothing when there are none. */
+const FIND =
+  'ids=$(docker ps -a --no-trunc "$@" --format "{{.ID}}") || exit; [ -z "$ids" ] || exec docker container inspect $ids';
+
 /** Names that the docker program itself reads: their values are given as arguments, and not through its environment. */
 const READ_BY_DOCKER = /^(PATH|HOME|LD_.*|DOCKER_.*)$/;
 
@@ -46,14 +50,10 @@ export function dockerRuntime(host: Host): Runtime {
 
     async find(labels) {
       const filters = Object.entries(labels).flatMap(([key, value]) => ['--filter', `label=${key}=${value}`]);
-      const { stdout } = await must(['ps', '-a', '--no-trunc', ...filters, '--format', '{{.ID}}']);
-      const ids = stdout.split('\n').filter((line) => line !== '');
-      if (ids.length === 0) return [];
-      const argv = ['container', 'inspect', ...ids];
-      const output = await run(argv);
+      const output = await host.run({ argv: ['sh', '-c', FIND, 'sh', ...filters], timeoutMs: SHORT_MS });
       // One of them may have gone since; docker prints the others all the same.
-      if (output.exitCode !== 0 && !isGone(output)) throw dockerFailure(host, argv, output);
-      return parseInspect(output.stdout);
+      if (output.exitCode !== 0 && !isGone(output)) throw dockerFailure(host, ['ps', ...filters], output);
+      return output.stdout === '' ? [] : parseInspect(output.stdout);
     },
 
     async stop(name, { timeoutSeconds }) {
@@ -221,7 +221,7 @@ export function dockerFailure(host: Host, argv: readonly string[], { stderr, exi
   if (/cannot connect to the docker daemon|is the docker daemon running/i.test(stderr)) {
     return failure('the Docker daemon does not run', `Run "sudo systemctl start docker" on ${name}.`, true);
   }
-  if ((exitCode === 127 || exitCode === 126) && /setsid.*docker/.test(stderr)) {
+  if ((exitCode === 127 || exitCode === 126) && /^(setsid|sh): .*docker/m.test(stderr)) {
     return failure(
       'docker is not installed, or not on the PATH',
       `Install Docker on ${name}, or set engine.runtime.`,

@@ -7,7 +7,7 @@ import { directFetch } from './fetch.ts';
 import { secretValue } from './secrets.ts';
 import { Connection } from './ssh/connection.ts';
 import { Forwards } from './ssh/forward.ts';
-import { homeOf, sshHost } from './ssh/host.ts';
+import { sshHost } from './ssh/host.ts';
 import { defaultRuntimeDir, openRuntimeDir } from './ssh/runtime-dir.ts';
 import type { Drivers } from './types.ts';
 
@@ -54,23 +54,14 @@ export function createDrivers({
       connecting: connecting.get(place)!,
       password: async () => (ref.ssh.becomePassword ? secretValue(ref.ssh.becomePassword) : undefined),
     });
-    let home: Promise<string> | undefined;
-    const reached: Reached = {
-      connection,
-      forwards: new Forwards(connection, base, onWarning),
-      home: () => {
-        home ??= homeOf(connection);
-        home.catch(() => (home = undefined));
-        return home;
-      },
-    };
+    const reached: Reached = { connection, forwards: new Forwards(connection, base, onWarning) };
     hosts.set(key, reached);
     return reached;
   };
   return {
-    host(ref, signal) {
-      const { connection, forwards, home } = reach(ref);
-      return sshHost(ref, connection, forwards, signal, home);
+    host(ref, signal, { together = false } = {}) {
+      const { connection, forwards } = reach(ref);
+      return sshHost(ref, connection, { forwards, signal, together });
     },
     secret: secretValue,
     fetch: directFetch,
@@ -86,7 +77,6 @@ export function createDrivers({
 interface Reached {
   readonly connection: Connection;
   readonly forwards: Forwards;
-  readonly home: () => Promise<string>;
 }
 
 /** All that a connection depends on, in 12 characters. */

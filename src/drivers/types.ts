@@ -8,13 +8,18 @@ import type { SecretRef } from '../spec/schema.ts';
  */
 export interface Drivers {
   /** A host, its calls bound to `signal`. Cheap: connections are shared underneath, one master per host. */
-  host(ref: HostRef, signal?: AbortSignal): Host;
+  host(ref: HostRef, signal?: AbortSignal, options?: HostOptions): Host;
   /** The value of a secret on this Temporal worker. Errors: SECRET_MISSING, naming this machine. */
   secret(ref: SecretRef): Promise<string>;
   /** HTTP straight from the Temporal worker: an external router, a model hub. */
   readonly fetch: Fetch;
   /** Ends every master and forward. */
   close(): Promise<void>;
+}
+
+export interface HostOptions {
+  /** Commands that are asked for at the same time go in one round trip, and each is answered when all of it are over. */
+  readonly together?: boolean;
 }
 
 export type Fetch = (url: string, init?: FetchInit) => Promise<Response>;

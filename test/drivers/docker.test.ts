@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { execa } from 'execa';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
@@ -128,7 +128,10 @@ exit 0
   }); // prettier-ignore
 
   it('name a host without docker', async () => {
-    const bare = await startTestServer({ address: '127.81.8.2', loginShell: ['/bin/sh'], path: '/nonexistent' });
+    const path = join(server.home, 'bare');
+    await mkdir(path);
+    await symlink('/bin/sh', join(path, 'sh'));
+    const bare = await startTestServer({ address: '127.81.8.2', loginShell: ['/bin/sh'], path });
     const find = drivers.host(bare.ref).runtime('docker').find({});
     await expect(find).rejects.toMatchObject({
       message: expect.stringContaining('docker is not installed') as unknown,

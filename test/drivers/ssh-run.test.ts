@@ -81,6 +81,62 @@ for (const { kind, there, start } of servers) {
       await gone(await pidsIn(hang));
     });
 
+    it('run in order in one round trip: one over its limit is ended, and the next runs', async () => {
+      const hang = join(server.home, 'order');
+      const outputs = await host.runAll([
+        { argv: ['touch', `${hang}.before`], timeoutMs: LIMIT_MS },
+        { argv: waiting(hang), timeoutMs: 1_000 },
+        { argv: ['sh', '-c', 'cat "$0" && ls -- "$0.before"', hang], timeoutMs: LIMIT_MS },
+      ]);
+      const pids = await pidsIn(hang);
+      expect(outputs).toMatchObject([
+        { exitCode: 0, timedOut: false },
+        { timedOut: true },
+        { exitCode: 0, timedOut: false, stdout: `${pids.join(' ')}\n${hang}.before\n` },
+      ]);
+      expect(pids.filter(alive)).toEqual([]);
+    });
+
+    it('are all over before an aborted call of many rejects, and none begins after', async () => {
+      const file = join(server.home, 'many');
+      const stop = new AbortController();
+      const aborted = drivers.host(server.ref, stop.signal);
+      const beside = aborted.runAll(
+        [0, 1, 2].map((index) => ({ argv: waiting(`${file}.${index}`), timeoutMs: 600_000 })),
+        { parallel: true },
+      );
+      const inOrder = aborted.runAll([
+        { argv: waiting(`${file}.3`), timeoutMs: 600_000 },
+        { argv: ['touch', `${file}.after`], timeoutMs: LIMIT_MS },
+      ]);
+      const ended = Promise.allSettled([beside, inOrder]);
+      const pids = (await Promise.all([0, 1, 2, 3].map((index) => pidsIn(`${file}.${index}`)))).flat();
+      stop.abort(new Error('the operator changed his mind'));
+      const why = expect.objectContaining({ message: 'the operator changed his mind' }) as unknown;
+      expect(await ended).toEqual([
+        { status: 'rejected', reason: why },
+        { status: 'rejected', reason: why },
+      ]);
+      expect(pids.filter(alive)).toEqual([]);
+      expect(existsSync(`${file}.after`)).toBe(false);
+    });
+
+    it('asked for at the same time go in one round trip where that is wanted, each with its own output or error', async () => {
+      const together = drivers.host(server.ref, undefined, { together: true });
+      // The folder of the runner is one for each round trip: the input of a command lies in it.
+      const where = { argv: ['sh', '-c', 'readlink /proc/$$/fd/0; cat'], timeoutMs: LIMIT_MS };
+      const [one, two, late] = await Promise.allSettled([
+        together.must({ ...where, stdin: 'one' }),
+        together.must({ ...where, stdin: 'two' }),
+        together.run({ argv: ['sleep', '600'], timeoutMs: 300 }),
+      ]);
+      const folderOf = (text: unknown) => dirname(String(text).split(' ')[0]!);
+      expect(one).toMatchObject({ value: expect.stringMatching(/i\.0 \(deleted\)\none$/) as unknown });
+      expect(two).toMatchObject({ value: expect.stringMatching(/i\.1 \(deleted\)\ntwo$/) as unknown });
+      expect(folderOf((one as { value: string }).value)).toBe(folderOf((two as { value: string }).value));
+      expect(late).toMatchObject({ reason: { code: 'COMMAND_TIMEOUT' } });
+    });
+
     it('are ended with all their children when the limit passes', async () => {
       const file = join(server.home, 'limit');
       const run = host.run({ argv: waiting(file), timeoutMs: 1_500 });

@@ -36,6 +36,11 @@ export class Answer {
     return this.stdout.refusal;
   }
 
+  /** The home of the user whom the frame ran as. */
+  get home(): string {
+    return this.stdout.home;
+  }
+
   /** What the commands said and how they ended; of one that was not run because the client went away, nothing. */
   outputs(): Output[] {
     return this.stdout.parts.map((part, index) => {
@@ -60,6 +65,7 @@ class Stream {
   begun = false;
   closed = false;
   refusal: string | undefined;
+  home = '';
   /** The start of text that is not the runner's: of login files before, of ssh after. */
   other = '';
   readonly #nonce: Buffer;
@@ -112,6 +118,7 @@ class Stream {
     const [kind, index, exitCode, timedOut] = text.split(' ');
     this.begun = true;
     if (kind === 'X') this.refusal = text.slice(2);
+    if (kind === 'H') this.home = text.slice(2);
     if (kind === 'S') this.#current = this.parts[Number(index)];
     if (kind === 'Z') this.closed = true;
     if (kind !== 'S') this.#current = undefined;

@@ -47,6 +47,9 @@ export class Connection {
   /** Frames whose connection was lost: by id, when they are over at the latest. */
   readonly #lost = new Map<string, number>();
   #settling: Promise<void> | undefined;
+  /** The home of the user who logs in. */
+  #home: string | undefined;
+  #asking: Promise<unknown> | undefined;
   #uses = 0;
   #idle: NodeJS.Timeout | undefined;
   #closed = false;
@@ -67,6 +70,15 @@ export class Connection {
       await this.#settle();
       return this.#queued(commands, options);
     });
+  }
+
+  /** The home of the user who logs in, whoever commands run as: it comes with the answer to any that run as that user. */
+  async home(): Promise<string> {
+    if (this.#home !== undefined) return this.#home;
+    const ask = () => this.run([{ argv: ['true'], timeoutMs: 30_000 }], { become: 'none' });
+    this.#asking ??= ask().finally(() => (this.#asking = undefined));
+    await this.#asking;
+    return this.#home!;
   }
 
   /** The master, connected at the first call and again when it died. Errors: as `run`. */
@@ -163,6 +175,7 @@ export class Connection {
         if (signal?.aborted) throw reason(signal);
         throw end.error;
       }
+      if (end.kind === 'answered' && as === 'none') this.#home = end.home;
       if (signal?.aborted) throw reason(signal);
       if (end.kind === 'answered') return end.outputs;
       if (end.kind === 'sudo-asks') await this.#askForPassword();

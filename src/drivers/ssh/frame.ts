@@ -5,6 +5,8 @@ import { RUNNER } from './runner.ts';
 
 /** Characters of base64 in one line of input; a multiple of 4. */
 const LINE_LENGTH = 65_536;
+/** How often the watcher on a host looks for commands that are over their limit, at most: a quarter of the shortest limit. */
+const LOOK_MS = 4_000;
 
 export interface FrameOptions {
   /** 32 hexadecimal digits that no output can hold by chance. */
@@ -36,19 +38,29 @@ const base64 = (text: string) => Buffer.from(text).toString('base64');
 const inputs = (commands: readonly Command[]) => Buffer.concat(commands.map(({ stdin }) => Buffer.from(stdin ?? '')));
 
 function program(commands: readonly Command[], { nonce, id, parallel }: FrameOptions): string {
-  const indices = commands.map((_, index) => index).join(' ');
+  const indices = commands.map((_, index) => index);
+  const lookMs = Math.max(50, Math.min(LOOK_MS, ...commands.map(({ timeoutMs }) => timeoutMs / 4)));
+  const limits = commands.map(({ timeoutMs }, index) => `${index} ${Math.ceil(timeoutMs / 10)}`);
   return [
     `tandem_n=${nonce} tandem_id=${id}`,
     RUNNER,
     cutInputs(commands),
     ...commands.map(definition),
-    ...commands.map(
-      ({ timeoutMs }, index) =>
-        `${parallel ? 'tandem_aside' : 'tandem_one'} ${index} ${(timeoutMs / 1000).toFixed(3)}${parallel ? ' &' : ''}`,
-    ),
-    parallel ? `wait\ntandem_show ${indices}` : '',
+    `tandem_watch ${lookMs / 1000} ${indices.join(' ')} >/dev/null 4>&- & tandem_w=$!`,
+    ...(parallel ? sideBySide(limits) : limits.map((limit) => `tandem_one ${limit}`)),
     'tandem_close',
   ].join('\n');
+}
+
+/** Output is shown in the order of the commands when all have ended: index and limit of each. */
+function sideBySide(limits: readonly string[]): readonly string[] {
+  const files = (kind: string) => limits.map((_, index) => `"$tandem_d/${kind}.${index}"`).join(' ');
+  return [
+    ...limits.map((limit) => `tandem_aside ${limit} & tandem_a="$tandem_a $!"`),
+    'wait $tandem_a',
+    `cat ${files('o')}`,
+    `cat ${files('e')} >&4`,
+  ];
 }
 
 function cutInputs(commands: readonly Command[]): string {

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { DEFAULT_INIT } from '../fetch.ts';
 import { dockerRuntime } from '../docker.ts';
 import { DeployError } from '../../errors.ts';
@@ -25,26 +26,29 @@ chmod "$2" "$aside"
 mv -f -- "$aside" "$1"
 `;
 
-/** The host `ref` over a connection that other refs to it may share, its calls bound to `signal`. `home` is kept by the connection's owner. */
-export function sshHost(
-  ref: HostRef,
-  connection: Connection,
-  forwards: Forwards,
-  signal: AbortSignal | undefined,
-  home: () => Promise<string>,
-): Host {
+export interface SshHostOptions {
+  readonly forwards: Forwards;
+  /** Calls are bound to it. */
+  readonly signal: AbortSignal | undefined;
+  readonly together: boolean;
+}
+
+/** The host `ref` over a connection that other refs to it may share. */
+export function sshHost(ref: HostRef, connection: Connection, { forwards, signal, together }: SshHostOptions): Host {
   const runAll = (commands: readonly Command[], { parallel }: { readonly parallel?: boolean } = {}) =>
     connection.run(commands, { parallel, signal });
+  const alone = async (command: Command) => (await runAll([command]))[0]!;
+  const send = together ? gathered((commands) => runAll(commands, { parallel: true })) : alone;
   const run = async (command: Command): Promise<Output> => {
-    const [output] = await runAll([command]);
-    if (!output!.timedOut) return output!;
+    const output = await send(command);
+    if (!output.timedOut) return output;
     throw new DeployError({
       code: 'COMMAND_TIMEOUT',
       message: `${ref.name}: ${command.argv[0]} did not end within ${command.timeoutMs / 1000} s and was ended`,
       remedy: `Run it on ${ref.name} by hand and see where it hangs; a hung driver hangs its tools.`,
       retryable: true,
       host: ref.name,
-      evidence: tail(output!.stderr || output!.stdout),
+      evidence: tail(output.stderr || output.stdout),
     });
   };
   const must = async (command: Command): Promise<string> => {
@@ -59,7 +63,7 @@ export function sshHost(
       evidence: tail(output.stderr || output.stdout),
     });
   };
-  const expand = async (path: string) => (/^~(?=\/|$)/.test(path) ? (await home()) + path.slice(1) : path);
+  const expand = async (path: string) => (/^~(?=\/|$)/.test(path) ? (await connection.home()) + path.slice(1) : path);
   const host: Host = {
     ref,
     run,
@@ -90,12 +94,19 @@ export function sshHost(
   return host;
 }
 
-/** The home of the user who logs in, whoever commands run as. Errors: those of the connection. */
-export async function homeOf(connection: Connection): Promise<string> {
-  const [output] = await connection.run([{ argv: ['sh', '-c', 'echo "$HOME"'], timeoutMs: SHORT_MS }], {
-    become: 'none',
-  });
-  return output!.stdout.replace(/\n$/, '');
+/** Gives commands that come at the same time to `send` in one batch. */
+function gathered(send: (commands: readonly Command[]) => Promise<Output[]>): (command: Command) => Promise<Output> {
+  let batch: Command[] = [];
+  let answer: Promise<Output[]> | undefined;
+  return async (command) => {
+    const index = batch.push(command) - 1;
+    answer ??= turn().then(() => {
+      const commands = batch;
+      [batch, answer] = [[], undefined];
+      return send(commands);
+    });
+    return (await answer)[index]!;
+  };
 }
 
 const tail = (text: string) => text.trim().slice(-2_048);

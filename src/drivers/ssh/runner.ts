@@ -3,14 +3,16 @@
  * head, mkdir, rm, sed, setsid, sleep, tail, timeout, wc; /usr/bin and /bin are searched for these after the user's
  * own PATH, which the commands themselves get back unchanged.
  *
- * Each command runs in a session of its own, so that its process group holds all it starts. A watcher beside it reads
- * stdin: nothing more comes there, so the end of it means that the client is gone, and then, or when the limit has
- * passed, the group gets TERM, and KILL 5 s later. What the command leaves in its group when it ends is ended too.
+ * Each command runs in a session of its own, so that its process group holds all it starts. A watcher beside them reads
+ * stdin: nothing more comes there, so the end of it means that the client is gone, and then the group of each command
+ * that runs gets TERM, and KILL 5 s later; so does that of one which is over its limit, which the watcher sees at its next
+ * look. What the command leaves in its group when it ends is ended too.
  *
- * The folder tandem-<id> holds the input (tmpfs where there is one: it may hold secrets), and per command the
- * process group with its start time, by which a later frame can end what a lost connection left behind.
+ * The folder tandem-<id> holds the input (tmpfs where there is one: it may hold secrets), and per command when its time
+ * ends, while it runs, and the process group with its start time, by which a later frame can end what a lost connection
+ * left behind.
  *
- * stdout and stderr carry "<nonce> S <index>" where a command's output begins and "<nonce> E <index> …" where it ends
+ * stdout tells first "<nonce> H <home>". It and stderr carry "<nonce> S <index>" where a command's output begins and "<nonce> E <index> …" where it ends
  * (on stdout with exit code and 1 for timed out), last "<nonce> Z"; "<nonce> X <why>" when nothing could be started.
  * Other text on them is of login files or of ssh.
  */
@@ -29,6 +31,7 @@ done
 [ -n "$tandem_d" ] || tandem_refuse "no folder could be made in /dev/shm, /tmp or the home"
 tandem_setsid=$(command -v setsid) && command -v timeout >"$tandem_d/has" ||
   tandem_refuse "the programs setsid and timeout are needed on the host"
+printf "%s H %s\n" "$tandem_n" "$HOME"
 
 # Takes the input of all commands: base64 lines up to a dot. What did not arrive whole starts nothing.
 tandem_inputs() {
@@ -49,12 +52,18 @@ tandem_note() {
   printf "%s %s\n" "$tandem_g" "$1" >"$tandem_f"
 }
 
-# Ends the process group in a file with a signal and waits until it is gone.
+# Hundredths of a second since the host was started.
+tandem_now() {
+  IFS=". " read -r tandem_u tandem_b tandem_r </proc/uptime
+  tandem_u=$((tandem_u * 100 + 1$tandem_b - 100))
+}
+
+# Ends the process group of a command with a signal and waits until it is gone: index, signal.
 tandem_end() {
   tandem_i=0
-  until read -r tandem_g tandem_b <"$1"; do
+  until read -r tandem_g tandem_b <"$tandem_d/p.$1"; do
     tandem_i=$((tandem_i + 1))
-    [ $tandem_i -gt 50 ] && return
+    [ -s "$tandem_d/d.$1" ] && [ $tandem_i -le 50 ] || return
     sleep 0.1
   done
   kill -s "$2" -- "-$tandem_g" || kill -s "$2" "$tandem_g"
@@ -67,24 +76,42 @@ tandem_end() {
   done
 }
 
+# Runs beside the commands until it gets TERM or the client is gone: seconds between its looks at their time, indices.
 tandem_watch() {
-  trap 'kill $tandem_k; exit' TERM
-  timeout "$2" wc -c <&3 & tandem_k=$! # Reads to the end, as cat would.
-  wait $tandem_k
-  tandem_r=$?
-  trap "" TERM
-  if [ $tandem_r -eq 124 ]; then : >"$tandem_d/t.$1"; else : >"$tandem_d/gone"; fi
-  tandem_end "$tandem_d/p.$1" TERM
+  trap 'kill $tandem_k; wait; exit' TERM
+  tandem_s=$1
+  shift
+  until [ -e "$tandem_d/gone" ]; do
+    timeout "$tandem_s" wc -c <&3 & tandem_k=$! # Reads to the end, as cat would.
+    wait $tandem_k
+    [ $? -eq 124 ] || : >"$tandem_d/gone"
+    tandem_now
+    for tandem_c; do
+      read -r tandem_e <"$tandem_d/d.$tandem_c" || continue
+      if [ "$tandem_e" -gt $tandem_u ]; then
+        [ -e "$tandem_d/gone" ] || continue
+      else
+        [ -e "$tandem_d/t.$tandem_c" ] && continue # It is being ended.
+        : >"$tandem_d/t.$tandem_c"
+      fi
+      tandem_end "$tandem_c" TERM &
+    done
+  done
+  wait
 }
 
-# Runs one command: index, limit in seconds.
+# Runs one command: index, limit in hundredths of a second.
 tandem_one() {
-  [ -e "$tandem_d/gone" ] && return
+  tandem_now
+  printf "%s\n" $((tandem_u + $2)) >"$tandem_d/d.$1"
+  if [ -e "$tandem_d/gone" ]; then # Looked for after that was written: the watcher has seen it, or it is seen here.
+    : >"$tandem_d/d.$1"
+    return
+  fi
   printf "%s S %s\n" "$tandem_n" "$1"
   printf "%s S %s\n" "$tandem_n" "$1" >&4
   tandem_in=$tandem_d/i.$1
   [ -e "$tandem_in" ] || tandem_in=/dev/null
-  tandem_watch "$1" "$2" >/dev/null 4>&- & tandem_w=$!
   (
     [ "$tandem_in" = /dev/null ] || rm -f "$tandem_in" # It is open, and may hold secrets.
     trap - HUP PIPE
@@ -93,9 +120,8 @@ tandem_one() {
     "tandem_command_$1"
   ) <"$tandem_in" 3<&- 2>&4 4>&-
   tandem_x=$?
-  kill $tandem_w
-  wait $tandem_w
-  tandem_end "$tandem_d/p.$1" KILL
+  : >"$tandem_d/d.$1"
+  tandem_end "$1" KILL
   tandem_o=0
   [ -e "$tandem_d/t.$1" ] && tandem_o=1
   printf "%s E %s %s %s\n" "$tandem_n" "$1" "$tandem_x" "$tandem_o"
@@ -105,15 +131,9 @@ tandem_one() {
 # The same for a command that runs beside others: its output is kept until all have ended.
 tandem_aside() { tandem_one "$1" "$2" >"$tandem_d/o.$1" 4>"$tandem_d/e.$1"; }
 
-# Shows what the commands that ran side by side have put out: their indices.
-tandem_show() {
-  for tandem_i; do
-    cat "$tandem_d/o.$tandem_i"
-    cat "$tandem_d/e.$tandem_i" >&4
-  done
-}
-
 tandem_close() {
+  kill $tandem_w
+  wait $tandem_w
   rm -rf "$tandem_d"
   printf "%s Z\n" "$tandem_n"
   printf "%s Z\n" "$tandem_n" >&4

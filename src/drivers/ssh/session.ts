@@ -29,7 +29,7 @@ export interface SessionOptions {
 
 /** How a frame ended; `lost` when the connection went and something of it may still run on the host. */
 export type SessionEnd =
-  | { readonly kind: 'answered'; readonly outputs: Output[] }
+  | { readonly kind: 'answered'; readonly outputs: Output[]; readonly home: string }
   | { readonly kind: 'no-master' | 'no-session' | 'sudo-asks' }
   | { readonly kind: 'lost'; readonly id: string; readonly overAtMs: number; readonly error: DeployError };
 
@@ -90,7 +90,7 @@ export async function runFrame(
 
   // An exit code of the runner's own says that all commands are over, also where a server lost the end of stderr.
   if (answer.complete || (answer.stdout.closed && exitCode === 0)) {
-    return { kind: 'answered', outputs: answer.outputs() };
+    return { kind: 'answered', outputs: answer.outputs(), home: answer.home };
   }
   const evidence = `${answer.stdout.otherText()}${answer.stderr.otherText()}`.trim().slice(-2_048);
   if (answer.refusal !== undefined) throw cannotRun(ref, answer.refusal, evidence);
