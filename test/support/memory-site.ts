@@ -128,8 +128,9 @@ export class MemorySite implements Surroundings {
     this.#troubles = [];
   }
 
-  /** Ends what waits, and what fell silent long after Temporal gave it up. */
+  /** Ends what waits, also for calls that have not begun yet, and what fell silent long after Temporal gave it up. */
   release(): void {
+    this.#troubles = this.#troubles.filter(({ what }) => what !== 'waits');
     this.#release();
     this.#released = new Promise((resolve) => (this.#release = resolve));
   }

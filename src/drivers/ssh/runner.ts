@@ -80,19 +80,21 @@ tandem_end() {
 tandem_watch() {
   trap 'kill $tandem_k; wait; exit' TERM
   tandem_s=$1
+  tandem_y=
   shift
-  until [ -e "$tandem_d/gone" ]; do
+  until [ "$tandem_y" ]; do
     timeout "$tandem_s" wc -c <&3 & tandem_k=$! # Reads to the end, as cat would.
     wait $tandem_k
-    [ $? -eq 124 ] || : >"$tandem_d/gone"
+    [ $? -eq 124 ] || tandem_y=gone
+    [ "$tandem_y" ] && true >"$tandem_d/gone"
     tandem_now
     for tandem_c; do
       read -r tandem_e <"$tandem_d/d.$tandem_c" || continue
       if [ "$tandem_e" -gt $tandem_u ]; then
-        [ -e "$tandem_d/gone" ] || continue
+        [ "$tandem_y" ] || continue
       else
         [ -e "$tandem_d/t.$tandem_c" ] && continue # It is being ended.
-        : >"$tandem_d/t.$tandem_c"
+        true >"$tandem_d/t.$tandem_c"
       fi
       tandem_end "$tandem_c" TERM &
     done
@@ -104,8 +106,9 @@ tandem_watch() {
 tandem_one() {
   tandem_now
   printf "%s\n" $((tandem_u + $2)) >"$tandem_d/d.$1"
-  if [ -e "$tandem_d/gone" ]; then # Looked for after that was written: the watcher has seen it, or it is seen here.
-    : >"$tandem_d/d.$1"
+  # In this order: a client that goes now is seen here, or the watcher sees this command.
+  if [ -e "$tandem_d/gone" ]; then
+    true >"$tandem_d/d.$1"
     return
   fi
   printf "%s S %s\n" "$tandem_n" "$1"
@@ -120,7 +123,7 @@ tandem_one() {
     "tandem_command_$1"
   ) <"$tandem_in" 3<&- 2>&4 4>&-
   tandem_x=$?
-  : >"$tandem_d/d.$1"
+  true >"$tandem_d/d.$1"
   tandem_end "$1" KILL
   tandem_o=0
   [ -e "$tandem_d/t.$1" ] && tandem_o=1
