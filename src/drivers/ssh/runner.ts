@@ -26,7 +26,7 @@ tandem_refuse() {
 }
 tandem_d=
 for tandem_t in /dev/shm "$TMPDIR" /tmp "$HOME"; do
-  [ -n "$tandem_t" ] && (umask 077; mkdir "$tandem_t/tandem-$tandem_id") && tandem_d=$tandem_t/tandem-$tandem_id && break
+  [ -n "$tandem_t" ] && mkdir -m 700 "$tandem_t/tandem-$tandem_id" && tandem_d=$tandem_t/tandem-$tandem_id && break
 done
 [ -n "$tandem_d" ] || tandem_refuse "no folder could be made in /dev/shm, /tmp or the home"
 tandem_setsid=$(command -v setsid) && command -v timeout >"$tandem_d/has" ||
@@ -78,13 +78,13 @@ tandem_end() {
 
 # Runs beside the commands until it gets TERM or the client is gone: seconds between its looks at their time, indices.
 tandem_watch() {
-  trap 'kill $tandem_k; wait; exit' TERM
+  trap 'kill $!; exit' TERM
   tandem_s=$1
   tandem_y=
   shift
   until [ "$tandem_y" ]; do
-    timeout "$tandem_s" wc -c <&3 & tandem_k=$! # Reads to the end, as cat would.
-    wait $tandem_k
+    timeout "$tandem_s" wc -c <&3 & # Reads to the end, as cat would.
+    wait $!
     [ $? -eq 124 ] || tandem_y=gone
     [ "$tandem_y" ] && true >"$tandem_d/gone"
     tandem_now
@@ -96,10 +96,9 @@ tandem_watch() {
         [ -e "$tandem_d/t.$tandem_c" ] && continue # It is being ended.
         true >"$tandem_d/t.$tandem_c"
       fi
-      tandem_end "$tandem_c" TERM &
+      (tandem_end "$tandem_c" TERM &) # Not a job of this shell: $! stays what is waited for.
     done
   done
-  wait
 }
 
 # Runs one command: index, limit in hundredths of a second.
@@ -136,7 +135,6 @@ tandem_aside() { tandem_one "$1" "$2" >"$tandem_d/o.$1" 4>"$tandem_d/e.$1"; }
 
 tandem_close() {
   kill $tandem_w
-  wait $tandem_w
   rm -rf "$tandem_d"
   printf "%s Z\n" "$tandem_n"
   printf "%s Z\n" "$tandem_n" >&4
