@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
+import { hostIn, ROUTER_ARGS, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** Two clusters on the same hosts, four GPUs of eight each. */
 const host = hostIn('127.86.4');
@@ -13,7 +13,7 @@ const fourGpus = (name: string, port: number): ClusterSpec => {
     hosts,
     prefill: { ...small.prefill, gpus: { product: 'MI300X', count: 4 } },
     decode: { ...small.decode, replicas: 1, gpus: { product: 'MI300X', count: 4 }, hosts: ['d0'] },
-    router: { ...small.router, port, args: { 'prometheus-port': port + 1 } } as ClusterSpec['router'],
+    router: { ...small.router, port, args: { ...ROUTER_ARGS, 'prometheus-port': port + 1 } } as ClusterSpec['router'],
   };
 };
 const one = fourGpus('one', 30000);

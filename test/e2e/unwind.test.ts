@@ -130,7 +130,8 @@ describe.each(some(CASES, 2).map((one, index) => ({ ...one, name: `f${index + 1}
 describe('a deploy of which an engine dies and another program takes its port before it is registered', () => {
   it('fails at wire-router naming what answers there and the port that is taken, and leaves every host as it was', async () => {
     before = await stack.picture();
-    const admitted = await stack.begin({ ...base, name: 'f-wire' });
+    const upgrade = { ...base.upgrade, drainTimeoutSeconds: 2 }; // What answers there has no requests to tell of.
+    const admitted = await stack.begin({ ...base, name: 'f-wire', upgrade });
     await stack.seen(admitted, 'start-router', ({ stage }) => stage === 'start-router');
     const { config } = stack.simulation.host('d1').docker.find('tandem-f-wire-decode-1-1');
     const { hostname, port } = new URL(config.labels['tandem.url']!);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import type { DeploymentRecord } from '../../workflows/messages.ts';
 import { aSpec, merge } from '../support/specs.ts';
-import { SMALL_LOAD } from '../support/stack.ts';
+import { ROUTER_ARGS, SMALL_LOAD } from '../support/stack.ts';
 import { allOf, startTemporalStack, type TemporalStack } from '../support/temporal-stack.ts';
 import type { LabHostOptions } from './host.ts';
 import { ENGINE_IMAGE, ENGINE_MOUNTS, ROUTER_IMAGE } from './images.ts';
@@ -74,7 +74,7 @@ export async function startCluster(name: LabName, more: readonly LabHostOptions[
       prefill: { replicas: 2, gpus: GPUS, hosts: ['p0', 'p1'] },
       decode: { replicas: 1, gpus: GPUS, hosts: ['d0', 'd1'] },
       rdma: { testSeconds: 1 },
-      router: { host: 'r0', runtime: 'docker', image: ROUTER_IMAGE, port: 30000 },
+      router: { host: 'r0', runtime: 'docker', image: ROUTER_IMAGE, port: 30000, args: ROUTER_ARGS },
       checks: { waive: [{ check: 'host-memlock', reason: 'this machine allows no more' }] },
       acceptance: SMALL_LOAD,
       upgrade: { drainTimeoutSeconds: 10, settleSeconds: 1 },

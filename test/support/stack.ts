@@ -79,6 +79,9 @@ export const SMALL_LOAD = {
   timeoutSeconds: 20,
 };
 
+/** A router without requests ends at once; without it smg takes five seconds. */
+export const ROUTER_ARGS = { 'shutdown-grace-period-secs': 1 };
+
 /**
  * One prefill and two decode engines of two GPUs each on 127.86.<block>.x, and a router; small enough that a deploy
  * takes seconds. `overrides` as of `aSpec`.
@@ -106,7 +109,7 @@ export function stackSpec(block: number, overrides: Parameters<typeof aSpec>[0] 
     prefill: { replicas: 1, gpus: { product: 'MI300X', count: 2 }, hosts: ['p0'] },
     decode: { replicas: 2, gpus: { product: 'MI300X', count: 2 }, hosts: ['d0', 'd1'] },
     rdma: { testSeconds: 1 },
-    router: { host: 'router-0', runtime: 'process', port: 30000, readyTimeoutSeconds: 60 },
+    router: { host: 'router-0', runtime: 'process', port: 30000, readyTimeoutSeconds: 60, args: ROUTER_ARGS },
     acceptance: SMALL_LOAD,
     upgrade: { drainTimeoutSeconds: 10, settleSeconds: 1 },
     ...others,
