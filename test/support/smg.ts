@@ -25,7 +25,7 @@ export interface SmgEntry {
   readonly key: string;
 }
 
-const PYTHON = new URL('../../.venv/bin/python', import.meta.url).pathname;
+export const PYTHON = new URL('../../.venv/bin/python', import.meta.url).pathname;
 const START_MS = 60_000;
 
 /** Starts smg on port 30000 of an address and returns once it answers. */
