@@ -4,6 +4,7 @@ import { engineClient } from '../src/drivers/engine-client.ts';
 import { routerClient, type RouterClient, type RouterEntry } from '../src/drivers/router-client.ts';
 import { LABELS, type Drivers, type Host } from '../src/drivers/types.ts';
 import type { EnginePlan, HostRef, ManagedRouterPlan, RouterPlan } from '../src/plan/types.ts';
+import { REGISTER_SECONDS } from '../src/sglang/router-argv.ts';
 import { heartbeat, signal } from './context.ts';
 import {
   containerOf,
@@ -67,7 +68,6 @@ export interface Unwired {
   readonly openRequests: number;
 }
 
-const REGISTER_SECONDS = 120;
 const REMOVE_SECONDS = 60;
 
 /** Starting the router and keeping its list. `pollMs` is the first pause between two looks. */
@@ -121,7 +121,7 @@ export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { rea
       return listed;
     });
     if (done) return;
-    // Left queued, the router would go on trying and list the engine long after it was given up.
+    // It may be listed by now; one that is still queued smg cannot take out, and goes on with until its own limit.
     if (queued !== undefined) await client.remove(queued).catch(() => undefined);
     throw routerFailed(
       input,

@@ -32,6 +32,7 @@ look()
 threading.Thread(target=watch, daemon=True).start()
 `;
 import { eventually } from '../support/processes.ts';
+import { startSmg } from '../support/smg.ts';
 const failure = async (promise: Promise<unknown>): Promise<DeployError> =>
   await promise.then(
     (value) => {
@@ -153,16 +154,6 @@ describe('a managed router (real smg) with keys', () => {
     await unwire(row);
   });
 
-  it('says what it last saw of an engine that never answers, and forgets it', async () => {
-    const { row, running } = await engineOf('decode');
-    running.answers = { health: 503, ready: 503 };
-    const error = await failure(wire(row, 'gen-1', 2));
-    expect(error).toMatchObject({ code: 'ROUTER_FAILED', message: expect.stringContaining('last seen: not listed') });
-    running.answers = {};
-    await wire(row); // Nothing of the former try is in the way.
-    await unwire(row);
-  });
-
   it('waits for an engine that was restarted a moment ago', async () => {
     last += 1;
     const address = `127.84.6.${last}`;
@@ -232,6 +223,40 @@ describe('a managed router (real smg) with keys', () => {
     await unwire(stranger);
     await activity.confirmRouter({ ...planned, engines: [row] });
     await unwire(row);
+  });
+
+  // The last one: smg may list the engine once more for the former try.
+  it('says what it last saw of an engine that never answers, and forgets it', async () => {
+    const { row, running } = await engineOf('decode');
+    running.answers = { health: 503, ready: 503 };
+    const error = await failure(wire(row, 'gen-1', 2));
+    expect(error).toMatchObject({ code: 'ROUTER_FAILED', message: expect.stringContaining('last seen: not listed') });
+    running.answers = {};
+    await wire(row); // Nothing of the former try is in the way.
+    await unwire(row);
+  });
+});
+
+describe('smg', () => {
+  it('goes on to add an engine that it was told to remove, until its own limit, which Tandem sets', async () => {
+    const smg = await startSmg('127.84.5.4', ['--worker-startup-timeout-secs', '2']);
+    try {
+      const client = routerClient({ fetch: localDrivers([]).fetch, url: smg.url });
+      const { row, running } = await engineOf('decode');
+      running.answers = { health: 503, ready: 503 };
+      const { id } = await client.add({ url: row.url, role: 'decode' });
+      const queued = async () => (await fetch(`${smg.url}/workers/${id!}`)).status !== 404;
+      await client.remove(id!);
+      expect(await queued()).toBe(true);
+      await eventually(async () => !(await queued()));
+      running.answers = {};
+      const { row: next } = await engineOf('decode');
+      await client.add({ url: next.url, role: 'decode' });
+      await eventually(async () => (await client.list()).some(({ ready }) => ready));
+      expect((await client.list()).map(({ url }) => url)).toEqual([next.url]);
+    } finally {
+      await smg.stop();
+    }
   });
 });
 

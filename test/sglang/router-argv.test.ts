@@ -17,7 +17,7 @@ describe('the command line of a router', () => {
     expect(routerArgv(router(), '10.0.0.3').join(' ')).toBe(
       'python3 -m smg.launch_router --pd-disaggregation --host 10.0.0.3 --port 30000 --policy cache_aware' +
         ' --health-check-interval-secs 5 --prometheus-host 10.0.0.3 --prometheus-port 29000' +
-        ' --retry-max-retries 10 --worker-startup-check-interval 1',
+        ' --retry-max-retries 10 --worker-startup-check-interval 1 --worker-startup-timeout-secs 110',
     );
   });
 

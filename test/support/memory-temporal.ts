@@ -67,7 +67,7 @@ export async function startOperations(): Promise<Operations> {
       const record = await client.record(cluster);
       if (record.running?.deployment !== deployment)
         return record.deployments.find((entry) => entry.deployment === deployment)!;
-      await new Promise((resolve) => setTimeout(resolve, 10)); // The entity learns of the end a moment later.
+      await new Promise((resolve) => setTimeout(resolve, 30)); // The entity learns of the end a moment later.
     }
   };
   return {

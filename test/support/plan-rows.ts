@@ -79,6 +79,8 @@ export function aRouter({
       'cache_aware',
       '--worker-startup-check-interval',
       '1',
+      '--worker-startup-timeout-secs',
+      '110',
       '--prometheus-host',
       address,
       '--prometheus-port',

@@ -28,12 +28,14 @@ export interface SmgEntry {
 export const PYTHON = new URL('../../.venv/bin/python', import.meta.url).pathname;
 const START_MS = 60_000;
 
-/** Starts smg on port 30000 of an address and returns once it answers. */
-export async function startSmg(address: string): Promise<Smg> {
+/** Starts smg on port 30000 of an address, with more flags where they are given, and returns once it answers. */
+export async function startSmg(address: string, more: readonly string[] = []): Promise<Smg> {
   if (!existsSync(PYTHON)) throw new Error('smg is not installed: run npm run setup');
   const url = `http://${address}:30000`;
   const flags = `--pd-disaggregation --host ${address} --port 30000 --prometheus-host ${address} --prometheus-port 29000 --policy round_robin --retry-max-retries 10 --health-check-interval-secs 1 --worker-startup-check-interval 1`;
-  const child = spawn(PYTHON, ['-m', 'smg.launch_router', ...flags.split(' ')], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(PYTHON, ['-m', 'smg.launch_router', ...flags.split(' '), ...more], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const exited = new Promise((resolve) => child.once('exit', resolve).once('error', resolve));
   let log = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (part: Buffer) => (log += part.toString()));

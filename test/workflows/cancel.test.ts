@@ -183,7 +183,7 @@ async function cancelAsked({ workflowId }: Admitted): Promise<void> {
   for (;;) {
     const { events } = await handle.fetchHistory();
     if (events?.some(({ workflowExecutionCancelRequestedEventAttributes: asked }) => asked)) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 

@@ -88,11 +88,15 @@ async function takenOver({ course, fanOut, by, hears }: Case) {
 
 /** Waits until the first has heard of the second, or has ended by itself. */
 const yields = async ({ workflowId }: Admitted): Promise<void> => {
-  for (;;) {
-    const progress = await operations.client.progress(workflowId);
-    if (progress && (progress.outcome !== 'running' || progress.warnings.some((text) => text.includes('take over'))))
-      return;
-  }
+  await eventually(
+    async () => {
+      const progress = await operations.client.progress(workflowId);
+      return (
+        progress && (progress.outcome !== 'running' || progress.warnings.some((text) => text.includes('take over')))
+      );
+    },
+    { limitMs: 60_000, everyMs: 50 },
+  );
 };
 
 describe('a deploy that is taken over', () => {
