@@ -37,7 +37,7 @@ export function createHostActivities(drivers: Drivers) {
 
     /**
      * Reads what the planner needs of one host; changes nothing. What cannot be read is an error and never an empty
-     * host: an engine that nobody saw would be started twice. Errors: HOST_*, CHECK_FAILED.
+     * host: an engine that nobody saw would be started twice. Errors: HOST_*, COMMAND_TIMEOUT, COMMAND_FAILED, CHECK_FAILED.
      */
     async observeHost({ ref, cluster, gpus, runtimes, model, options }: ObserveHost): Promise<HostInventory> {
       const host = drivers.host(ref, signal(), { together: true });

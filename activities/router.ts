@@ -4,7 +4,7 @@ import { engineClient } from '../src/drivers/engine-client.ts';
 import { routerClient, type RouterClient, type RouterEntry } from '../src/drivers/router-client.ts';
 import { LABELS, type Drivers, type Host } from '../src/drivers/types.ts';
 import type { EnginePlan, HostRef, ManagedRouterPlan, RouterPlan } from '../src/plan/types.ts';
-import { REGISTER_SECONDS } from '../src/sglang/router-argv.ts';
+import { QUEUED_SECONDS } from '../src/sglang/router-argv.ts';
 import { heartbeat, signal } from './context.ts';
 import {
   containerOf,
@@ -68,10 +68,17 @@ export interface Unwired {
   readonly openRequests: number;
 }
 
+const REGISTER_SECONDS = QUEUED_SECONDS + 10;
 const REMOVE_SECONDS = 60;
 
-/** Starting the router and keeping its list. `pollMs` is the first pause between two looks. */
-export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { readonly pollMs?: number } = {}) {
+/**
+ * Starting the router and keeping its list. `pollMs` is the first pause between two looks, `queuedSeconds` how long the
+ * router asks an engine that it is to list.
+ */
+export function createRouterActivities(
+  drivers: Drivers,
+  { pollMs = 500, queuedSeconds = QUEUED_SECONDS }: { readonly pollMs?: number; readonly queuedSeconds?: number } = {},
+) {
   /** Puts an engine into the router's list, whatever the list says of it now; see `wireEngine`. */
   async function wire(input: WireEngine): Promise<void> {
     const { router, engine, ref, kvGeneration, timeoutSeconds = REGISTER_SECONDS } = input;
@@ -87,6 +94,7 @@ export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { rea
     };
     let roleSeen = false;
     let queued: string | undefined;
+    let queuedUntilMs = 0;
     let seen = 'nothing yet';
     /** Waits for the engine too: on undo it was started again a moment ago. */
     const needRole = async (): Promise<void> => {
@@ -101,8 +109,12 @@ export function createRouterActivities(drivers: Drivers, { pollMs = 500 }: { rea
     const converge = async (): Promise<boolean> => {
       const entry = await entryOf(client, engine.url);
       seen = entry === undefined ? 'not listed' : describe(entry);
-      if (entry === undefined) queued ??= (await client.add(wanted)).id;
-      else if (entry.status === 'draining') return false;
+      if (entry !== undefined) queuedUntilMs = 0;
+      if (entry === undefined) {
+        if (Date.now() < queuedUntilMs) return false;
+        const { id } = await client.add(wanted);
+        if (id !== undefined) [queued, queuedUntilMs] = [id, Date.now() + queuedSeconds * 1000];
+      } else if (entry.status === 'draining') return false;
       else if (!isAs(entry, wanted)) await client.remove(entry.id);
       else if (router.pairingKeys && entry.pairingKey !== kvGeneration) await client.rekey(entry.id, wanted);
       else return entry.ready;

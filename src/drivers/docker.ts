@@ -50,9 +50,10 @@ export function dockerRuntime(host: Host): Runtime {
 
     async find(labels) {
       const filters = Object.entries(labels).flatMap(([key, value]) => ['--filter', `label=${key}=${value}`]);
-      const output = await host.run({ argv: ['sh', '-c', FIND, 'sh', ...filters], timeoutMs: SHORT_MS });
-      // One of them may have gone since; docker prints the others all the same.
-      if (output.exitCode !== 0 && !isGone(output)) throw dockerFailure(host, ['ps', ...filters], output);
+      const output = await host.run({ argv: ['sh', '-c', FIND, 'docker ps', ...filters], timeoutMs: SHORT_MS });
+      // One of them may have gone since; docker prints the others all the same, and [] for none.
+      const goneSince = isGone(output) && output.stdout !== '';
+      if (output.exitCode !== 0 && !goneSince) throw dockerFailure(host, ['ps', ...filters], output);
       return output.stdout === '' ? [] : parseInspect(output.stdout);
     },
 
@@ -221,7 +222,7 @@ export function dockerFailure(host: Host, argv: readonly string[], { stderr, exi
   if (/cannot connect to the docker daemon|is the docker daemon running/i.test(stderr)) {
     return failure('the Docker daemon does not run', `Run "sudo systemctl start docker" on ${name}.`, true);
   }
-  if ((exitCode === 127 || exitCode === 126) && /^(setsid|sh): .*docker/m.test(stderr)) {
+  if ((exitCode === 127 || exitCode === 126) && /^(setsid|docker ps): .*docker/m.test(stderr)) {
     return failure(
       'docker is not installed, or not on the PATH',
       `Install Docker on ${name}, or set engine.runtime.`,

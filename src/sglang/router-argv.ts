@@ -13,21 +13,21 @@ export function hasPairingKeys(router: ManagedRouterSpec | ExternalRouterSpec): 
   return major > 1 || (major === 1 && minor >= 11);
 }
 
-/** How long an engine that is ready may take until a router lists it, in seconds. */
-export const REGISTER_SECONDS = 120;
+/** How long a router asks an engine that it is to list whether it is ready, in seconds. */
+export const QUEUED_SECONDS = 110;
 
 /**
  * What Tandem asks of a router unless the spec says otherwise. Ten retries of whole pairs hid every death of a new
  * prefill engine in trials, where five did not; an engine is seen to be ready within a second rather than thirty, and
  * to be gone within seconds rather than minutes. smg goes on for half an hour to ask an engine that was to be listed,
- * and lists it then, even when it was told to remove it meanwhile: here it ends before Tandem gives the engine up. The
+ * and lists it then, even when it was told to remove it meanwhile: here for no longer than Tandem waits. The
  * metrics port would otherwise be one for all routers of a host.
  */
 const defaults = ({ port }: ManagedRouterSpec, address: string): Args => ({
   'retry-max-retries': 10,
   'health-check-interval-secs': 5,
   'worker-startup-check-interval': 1,
-  'worker-startup-timeout-secs': REGISTER_SECONDS - 10,
+  'worker-startup-timeout-secs': QUEUED_SECONDS,
   'prometheus-host': address,
   'prometheus-port': routerMetricsPort(port),
 });

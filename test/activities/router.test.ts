@@ -238,6 +238,32 @@ describe('a managed router (real smg) with keys', () => {
 });
 
 describe('smg', () => {
+  it('lists an engine that becomes ready long after it was to be listed: it is asked again', async () => {
+    const smg = await startSmg('127.84.5.5', ['--worker-startup-timeout-secs', '1']);
+    try {
+      const client = routerClient({ fetch: localDrivers([]).fetch, url: smg.url });
+      const { row, running } = await engineOf('decode');
+      running.answers = { health: 503, ready: 503 };
+      const router = {
+        kind: 'external',
+        url: smg.url,
+        implementation: 'smg',
+        version: '1.13.0',
+        pairingKeys: true,
+      } as const;
+      const host = await localHost('h0', '127.84.5.6');
+      const { wireEngine } = createRouterActivities(localDrivers([host]), { pollMs: 20, queuedSeconds: 1 });
+      const wired = wireEngine({ router, routerRef: host.ref, ref: host.ref, engine: row, kvGeneration: 'gen-1' });
+      await eventually(() => running.keys.length > 15); // More than one addition asks in its second.
+      running.answers = {};
+      await wired;
+      expect(await client.list()).toEqual([expect.objectContaining({ url: row.url, ready: true })]);
+      await host.close();
+    } finally {
+      await smg.stop();
+    }
+  });
+
   it('goes on to add an engine that it was told to remove, until its own limit, which Tandem sets', async () => {
     const smg = await startSmg('127.84.5.4', ['--worker-startup-timeout-secs', '2']);
     try {

@@ -7,6 +7,7 @@ import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterRecord } from '../../workflows/messages.ts';
 import { RECORD_BUDGET } from '../../workflows/record.ts';
 import { EVERY_CASE } from '../support/choice.ts';
+import { eventually } from '../support/processes.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
@@ -45,33 +46,36 @@ afterAll(async () => {
   await env?.teardown();
 });
 
-/** The record once nothing runs. */
-async function idle(): Promise<ClusterRecord> {
-  for (;;) {
+/** The record once nothing runs: the entity learns of an operation's end a moment after it. */
+async function idle(workflowId: string): Promise<ClusterRecord> {
+  await client.settled(workflowId);
+  return await eventually(async () => {
     const record = await client.record('old');
-    if (!record.running) return record;
-  }
+    return !record.running && record;
+  });
 }
 
 it(
   `An entity over ${OPERATIONS} operations with a spec of 27 KiB each loses no deployment and no admitted operation, stays within its budget, and names the spec bodies it dropped`,
   async () => {
     const numbers: number[] = [];
+    let last = '';
     for (let turn = 1; turn <= OPERATIONS; turn += 1) {
       const spec = aSpec({ name: 'old', engine: { env: { TURN: String(turn), FILLER: 'x'.repeat(SPEC_BYTES) } } });
       const request = { operation: 'deploy', spec, specDigest: specDigest(spec), actor: 'tester' } as const;
       // Every tenth is asked at once, also while the entity continues as new: refused or admitted, and never lost.
-      if (turn % 10 !== 1) await idle();
-      for (;;) {
+      if (turn % 10 !== 1) await idle(last);
+      const admitted = await eventually(async () => {
         try {
-          numbers.push((await client.submit('old', request)).deployment);
-          break;
+          return await client.submit('old', request);
         } catch (error) {
           expect(error).toMatchObject({ code: 'OPERATION_RUNNING' });
         }
-      }
+      });
+      numbers.push(admitted.deployment);
+      last = admitted.workflowId;
     }
-    const record = await idle();
+    const record = await idle(last);
 
     expect(numbers).toEqual(Array.from({ length: OPERATIONS }, (_, index) => index + 1));
     expect(record.deployments.map(({ deployment }) => deployment)).toEqual(numbers);

@@ -116,7 +116,7 @@ class Stream {
 
   #mark(text: string): void {
     const [kind, index, exitCode, timedOut] = text.split(' ');
-    this.begun = true;
+    if (kind !== 'H') this.begun = true;
     if (kind === 'X') this.refusal = text.slice(2);
     if (kind === 'H') this.home = text.slice(2);
     if (kind === 'S') this.#current = this.parts[Number(index)];

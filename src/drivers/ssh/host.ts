@@ -44,7 +44,7 @@ export function sshHost(ref: HostRef, connection: Connection, { forwards, signal
     if (!output.timedOut) return output;
     throw new DeployError({
       code: 'COMMAND_TIMEOUT',
-      message: `${ref.name}: ${command.argv[0]} did not end within ${command.timeoutMs / 1000} s and was ended`,
+      message: `${ref.name}: ${programOf(command)} did not end within ${command.timeoutMs / 1000} s and was ended`,
       remedy: `Run it on ${ref.name} by hand and see where it hangs; a hung driver hangs its tools.`,
       retryable: true,
       host: ref.name,
@@ -108,5 +108,8 @@ function gathered(send: (commands: readonly Command[]) => Promise<Output[]>): (c
     return (await answer)[index]!;
   };
 }
+
+/** What a command is called in messages; a script of ours by the name that it was given. */
+const programOf = ({ argv: [program, flag, , name] }: Command) => (program === 'sh' && flag === '-c' ? name : program);
 
 const tail = (text: string) => text.trim().slice(-2_048);

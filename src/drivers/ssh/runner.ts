@@ -85,8 +85,10 @@ tandem_watch() {
   until [ "$tandem_y" ]; do
     timeout "$tandem_s" wc -c <&3 & # Reads to the end, as cat would.
     wait $!
-    [ $? -eq 124 ] || tandem_y=gone
-    [ "$tandem_y" ] && true >"$tandem_d/gone"
+    case $? in
+      124 | 143) ;; # 143: BusyBox says so that the time is over.
+      *) tandem_y=gone && true >"$tandem_d/gone" ;;
+    esac
     tandem_now
     for tandem_c; do
       read -r tandem_e <"$tandem_d/d.$tandem_c" || continue
@@ -104,7 +106,7 @@ tandem_watch() {
 # Runs one command: index, limit in hundredths of a second.
 tandem_one() {
   tandem_now
-  printf "%s\n" $((tandem_u + $2)) >"$tandem_d/d.$1"
+  printf "%s\n" $((tandem_u + $2)) >"$tandem_d/d.$1" || return # Nothing would end it.
   # In this order: a client that goes now is seen here, or the watcher sees this command.
   if [ -e "$tandem_d/gone" ]; then
     true >"$tandem_d/d.$1"
@@ -134,8 +136,8 @@ tandem_one() {
 tandem_aside() { tandem_one "$1" "$2" >"$tandem_d/o.$1" 4>"$tandem_d/e.$1"; }
 
 tandem_close() {
-  kill $tandem_w
-  rm -rf "$tandem_d"
+  [ -e "$tandem_d/gone" ] || kill $tandem_w # Once it has ended, the number may be another's.
+  rm -rf "$tandem_d" || rm -rf "$tandem_d" # It may just have written a last file.
   printf "%s Z\n" "$tandem_n"
   printf "%s Z\n" "$tandem_n" >&4
   exit 0
@@ -162,7 +164,7 @@ code=0
 for id; do
   for folder in "/dev/shm/tandem-$id" "$TMPDIR/tandem-$id" "/tmp/tandem-$id" "$HOME/tandem-$id"; do
     [ -d "$folder" ] || continue
-    : >"$folder/gone"
+    true >"$folder/gone"
     for file in "$folder"/p.*; do
       read -r group began <"$file" && ours "$group" "$began" || continue
       kill -s TERM -- "-$group"
