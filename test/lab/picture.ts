@@ -42,10 +42,10 @@ async function pictureOf(host: LabHost): Promise<LabPicture> {
 export const leftIn = (before: Pictures, after: Pictures): readonly string[] =>
   Object.entries(after).flatMap(([host, kinds]) =>
     Object.entries(kinds).flatMap(([kind, rows]) => {
-      const was = before[host]![kind]!;
+      const [was, is] = [new Set(before[host]![kind]), new Set(rows)]; // Tens of thousands of files.
       return [
-        ...rows.filter((row) => !was.includes(row)).map((row) => `${host} ${kind} + ${row}`),
-        ...was.filter((row) => !rows.includes(row)).map((row) => `${host} ${kind} - ${row}`),
+        ...[...is].filter((row) => !was.has(row)).map((row) => `${host} ${kind} + ${row}`),
+        ...[...was].filter((row) => !is.has(row)).map((row) => `${host} ${kind} - ${row}`),
       ];
     }),
   );
