@@ -12,9 +12,9 @@
  * ends, while it runs, and the process group with its start time, by which a later frame can end what a lost connection
  * left behind.
  *
- * stdout tells first "<nonce> H <home>". It and stderr carry "<nonce> S <index>" where a command's output begins and "<nonce> E <index> …" where it ends
- * (on stdout with exit code and 1 for timed out), last "<nonce> Z"; "<nonce> X <why>" when nothing could be started.
- * Other text on them is of login files or of ssh.
+ * stdout tells "<nonce> H <home>" first. Both streams carry "<nonce> S <index>" where a command's output begins and
+ * "<nonce> E <index> …" where it ends (on stdout with exit code and 1 for timed out), last "<nonce> Z"; "<nonce> X <why>"
+ * when nothing could be started. Other text on them is of login files or of ssh.
  */
 export const RUNNER = String.raw`
 exec 3<&0 4>&2 2>/dev/null </dev/null
