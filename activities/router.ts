@@ -109,13 +109,15 @@ export function createRouterActivities(
     const converge = async (): Promise<boolean> => {
       const entry = await entryOf(client, engine.url);
       seen = entry === undefined ? 'not listed' : describe(entry);
-      if (entry !== undefined) queuedUntilMs = 0;
       if (entry === undefined) {
         if (Date.now() < queuedUntilMs) return false;
         const { id } = await client.add(wanted);
         if (id !== undefined) [queued, queuedUntilMs] = [id, Date.now() + queuedSeconds * 1000];
-      } else if (entry.status === 'draining') return false;
-      else if (!isAs(entry, wanted)) await client.remove(entry.id);
+        return false;
+      }
+      queuedUntilMs = 0;
+      if (entry.status === 'draining') return false;
+      if (!isAs(entry, wanted)) await client.remove(entry.id);
       else if (router.pairingKeys && entry.pairingKey !== kvGeneration) await client.rekey(entry.id, wanted);
       else return entry.ready;
       return false;

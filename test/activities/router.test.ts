@@ -51,6 +51,21 @@ async function engineOf(role: 'prefill' | 'decode', answers: StandIn['answers'] 
   engines.push(running);
   return { running, row: anEngine(role, { host: 'h0', address, name: `tandem-c-${role}-${last}-1` }) };
 }
+/** A decode engine that says it is not healthy. */
+async function silentEngine() {
+  const engine = await engineOf('decode');
+  engine.running.answers = { health: 503, ready: 503 };
+  return engine;
+}
+/** An external smg at an address, without keys. */
+const externalSmg = (address: string) =>
+  ({
+    kind: 'external',
+    url: `http://${address}:30000`,
+    implementation: 'smg',
+    version: '1.13.0',
+    pairingKeys: true,
+  }) as const;
 let engines: StandIn[] = [];
 afterEach(async () => {
   for (const engine of engines) engine.exit(0);
@@ -227,8 +242,7 @@ describe('a managed router (real smg) with keys', () => {
 
   // The last one: smg may list the engine once more for the former try.
   it('says what it last saw of an engine that never answers, and forgets it', async () => {
-    const { row, running } = await engineOf('decode');
-    running.answers = { health: 503, ready: 503 };
+    const { row, running } = await silentEngine();
     const error = await failure(wire(row, 'gen-1', 2));
     expect(error).toMatchObject({ code: 'ROUTER_FAILED', message: expect.stringContaining('last seen: not listed') });
     running.answers = {};
@@ -238,19 +252,20 @@ describe('a managed router (real smg) with keys', () => {
 });
 
 describe('smg', () => {
-  it('lists an engine that becomes ready long after it was to be listed: it is asked again', async () => {
-    const smg = await startSmg('127.84.5.5', ['--worker-startup-timeout-secs', '1']);
-    try {
-      const client = routerClient({ fetch: localDrivers([]).fetch, url: smg.url });
-      const { row, running } = await engineOf('decode');
-      running.answers = { health: 503, ready: 503 };
-      const router = {
-        kind: 'external',
-        url: smg.url,
-        implementation: 'smg',
-        version: '1.13.0',
-        pairingKeys: true,
-      } as const;
+  /** One that asks an engine which it is to list for so many seconds. */
+  const withSmg = async (
+    address: string,
+    seconds: number,
+    use: (router: ReturnType<typeof externalSmg>, client: ReturnType<typeof routerClient>) => Promise<void>,
+  ) => {
+    const smg = await startSmg(address, ['--worker-startup-timeout-secs', String(seconds)]);
+    const router = externalSmg(address);
+    await use(router, routerClient({ fetch: localDrivers([]).fetch, url: router.url })).finally(() => smg.stop());
+  };
+
+  it('lists an engine that becomes ready long after it was to be listed: it is asked again', () =>
+    withSmg('127.84.5.5', 1, async (router, client) => {
+      const { row, running } = await silentEngine();
       const host = await localHost('h0', '127.84.5.6');
       const { wireEngine } = createRouterActivities(localDrivers([host]), { pollMs: 20, queuedSeconds: 1 });
       const wired = wireEngine({ router, routerRef: host.ref, ref: host.ref, engine: row, kvGeneration: 'gen-1' });
@@ -259,19 +274,13 @@ describe('smg', () => {
       await wired;
       expect(await client.list()).toEqual([expect.objectContaining({ url: row.url, ready: true })]);
       await host.close();
-    } finally {
-      await smg.stop();
-    }
-  });
+    }));
 
-  it('goes on to add an engine that it was told to remove, until its own limit, which Tandem sets', async () => {
-    const smg = await startSmg('127.84.5.4', ['--worker-startup-timeout-secs', '2']);
-    try {
-      const client = routerClient({ fetch: localDrivers([]).fetch, url: smg.url });
-      const { row, running } = await engineOf('decode');
-      running.answers = { health: 503, ready: 503 };
+  it('goes on to add an engine that it was told to remove, until its own limit, which Tandem sets', () =>
+    withSmg('127.84.5.4', 2, async (router, client) => {
+      const { row, running } = await silentEngine();
       const { id } = await client.add({ url: row.url, role: 'decode' });
-      const queued = async () => (await fetch(`${smg.url}/workers/${id!}`)).status !== 404;
+      const queued = async () => (await fetch(`${router.url}/workers/${id!}`)).status !== 404;
       await client.remove(id!);
       expect(await queued()).toBe(true);
       await eventually(async () => !(await queued()));
@@ -280,10 +289,7 @@ describe('smg', () => {
       await client.add({ url: next.url, role: 'decode' });
       await eventually(async () => (await client.list()).some(({ ready }) => ready));
       expect((await client.list()).map(({ url }) => url)).toEqual([next.url]);
-    } finally {
-      await smg.stop();
-    }
-  });
+    }));
 });
 
 describe('a managed router (real smg) that does not come', () => {
@@ -357,13 +363,7 @@ describe('a managed router (real smg) that does not come', () => {
   });
 
   it('fails the unwiring when it is an external one that does not answer: engines may still get requests', async () => {
-    const router = {
-      kind: 'external',
-      url: 'http://127.84.5.9:30000',
-      implementation: 'smg',
-      version: '1.13.0',
-      pairingKeys: true,
-    } as const;
+    const router = externalSmg('127.84.5.9');
     const engine = anEngine('decode', { host: 'h0', address: '127.84.6.8' });
     expect(
       await failure(activities().unwireEngine({ router, ref: host.ref, engine, drainTimeoutSeconds: 1 })),

@@ -4,7 +4,7 @@ import { planCluster } from '../../src/plan/plan.ts';
 import type { ManagedRouterSpec } from '../../src/spec/schema.ts';
 import { anInventory } from '../support/inventories.ts';
 import { PYTHON } from '../support/smg.ts';
-import { specFile } from '../support/spec-files.ts';
+import { SHIPPED, specFile } from '../support/spec-files.ts';
 
 /** Reads a command line as smg does when it starts, values included, and prints what it understood. */
 const PARSE = [
@@ -17,7 +17,7 @@ const PARSE = [
 const parse = (words: readonly string[]) => execa(PYTHON, ['-c', PARSE, ...words], { reject: false });
 
 describe('smg’s own parser', () => {
-  it.each(['demo.yaml', 'qwen2.5-72b-mi300x.yaml', 'deepseek-r1-mi300x.yaml', 'reference.yaml'])(
+  it.each(SHIPPED)(
     'takes the command line of the router of specs/%s, with the keys that the host adds',
     async (name) => {
       const spec = specFile(name);

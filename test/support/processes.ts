@@ -29,6 +29,15 @@ export async function eventually<T>(
   throw new Error(`not within ${limitMs} ms: ${what}`);
 }
 
+/** What `work` comes to; fails with its name when it takes longer. */
+export async function inTime<T>(what: string, limitMs: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not within ${limitMs} ms: ${what}`)), limitMs);
+  });
+  return await Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
 /** A process that runs; one that only waits for its parent to take its exit code does not. */
 export function alive(pid: number): boolean {
   try {

@@ -9,7 +9,7 @@ import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { ensureNamespace } from '../../src/temporal-setup.ts';
 import type { Admitted, DeploymentRecord, OperationProgress } from '../../workflows/messages.ts';
-import { eventually, until } from './processes.ts';
+import { eventually, inTime, until } from './processes.ts';
 
 /** A Temporal server and the built Temporal worker as processes of their own, which can be killed and started again. */
 export interface TemporalStack {
@@ -184,20 +184,12 @@ export const freePort = (): Promise<number> =>
 
 // ---- Operations
 
-async function within(limitMs: number, what: string, work: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not within ${limitMs} ms: ${what}`)), limitMs);
-  });
-  await Promise.race([work, late]).finally(() => clearTimeout(timer));
-}
-
 function operations(client: TandemClient) {
   const begin: TemporalStack['begin'] = (spec, operation = 'deploy') =>
     client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester' });
   const ended: TemporalStack['ended'] = async (cluster, { deployment, workflowId }, limitMs = OPERATION_MS) => {
     const what = `deployment ${deployment} of ${cluster} ends`;
-    await within(limitMs, what, client.settled(workflowId));
+    await inTime(what, limitMs, client.settled(workflowId));
     return await eventually(
       async () => {
         const now = await client.record(cluster).catch(() => undefined); // A server or worker may be down meanwhile.

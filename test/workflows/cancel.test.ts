@@ -6,7 +6,7 @@ import { Clusters, courseOf, SCENARIOS, type Cluster, type Course } from '../sup
 import { some } from '../support/choice.ts';
 import type { ActivityCall, MemorySite, Trouble } from '../support/memory-site.ts';
 import { startOperations, type FanOut } from '../support/memory-temporal.ts';
-import { eventually } from '../support/processes.ts';
+import { eventually, inTime } from '../support/processes.ts';
 
 // A cancel while each activity of each step is under way, and while each undo is. As in unwind.test.ts the cases are
 // made of what the operations do when nothing goes wrong, and run side by side before the first test is told. A choice
@@ -102,20 +102,12 @@ function undoCasesOf(course: Course, undo: Undo, last: FanOut): readonly Case[] 
 
 async function resultOf(one: Case): Promise<Case & { readonly wrong: readonly string[] }> {
   try {
-    const wrong = await clusters.use(one.course.scenario, (cluster) => inTime(one.title, tried(one, cluster)));
+    // One that hangs must not keep the others from being told.
+    const wrong = await clusters.use(one.course.scenario, (cluster) => inTime(one.title, CASE_MS, tried(one, cluster)));
     return { ...one, wrong };
   } catch (error) {
     return { ...one, wrong: [error instanceof Error ? (error.stack ?? error.message) : String(error)] };
   }
-}
-
-/** One that hangs must not keep the others from being told. */
-async function inTime<T>(title: string, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${title}: did not end`)), CASE_MS);
-  });
-  return await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 /** Runs one case and says what was not as promised. */
@@ -180,11 +172,13 @@ function overBefore({ driverCalls }: MemorySite, { workflowId }: Admitted, last:
 /** Waits until the operation's workflow was told: until then nothing would have been cancelled. */
 async function cancelAsked({ workflowId }: Admitted): Promise<void> {
   const handle = operations.env.client.workflow.getHandle(workflowId);
-  for (;;) {
-    const { events } = await handle.fetchHistory();
-    if (events?.some(({ workflowExecutionCancelRequestedEventAttributes: asked }) => asked)) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  await eventually(
+    async () => {
+      const { events } = await handle.fetchHistory();
+      return events?.some(({ workflowExecutionCancelRequestedEventAttributes: asked }) => asked);
+    },
+    { limitMs: CASE_MS, everyMs: 50 },
+  );
 }
 
 const undoings = await Promise.all(courses.filter(({ scenario }) => scenario.operation === 'deploy').map(unwindOf));

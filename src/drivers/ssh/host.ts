@@ -56,7 +56,7 @@ export function sshHost(ref: HostRef, connection: Connection, { forwards, signal
     if (output.exitCode === 0) return output.stdout;
     throw new DeployError({
       code: 'COMMAND_FAILED',
-      message: `${ref.name}: ${command.argv[0]} ended with exit code ${output.exitCode}`,
+      message: `${ref.name}: ${programOf(command)} ended with exit code ${output.exitCode}`,
       remedy: `Read what it said, and run it on ${ref.name} by hand.`,
       retryable: false,
       host: ref.name,

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { planCluster } from '../../../src/plan/plan.ts';
 import type { RankPlan } from '../../../src/plan/types.ts';
 import { anInventory } from '../../support/inventories.ts';
-import { specFile } from '../../support/spec-files.ts';
+import { SHIPPED, specFile } from '../../support/spec-files.ts';
 
 /** The command lines of all shipped specs are read by SGLang's own argument parser. */
 const environment = process.env['TANDEM_SGLANG_ENV'];
@@ -31,7 +31,7 @@ const parse = (lines: readonly (readonly string[])[]) =>
 const flagsOf = ({ argv }: RankPlan) => argv.slice(3).map((word) => word.replace('{config}', config));
 
 suite('SGLang’s own parser', () => {
-  it.each(['demo.yaml', 'qwen2.5-72b-mi300x.yaml', 'deepseek-r1-mi300x.yaml', 'reference.yaml'])(
+  it.each(SHIPPED)(
     'takes the command lines of specs/%s',
     async (name) => {
       const spec = specFile(name);
