@@ -36,7 +36,7 @@ if ! current .venv/.tandem scripts/requirements.txt; then
   done_with .venv/.tandem scripts/requirements.txt
 fi
 
-sources=$(find src workflows activities bench scripts/bundle-workflows.mjs tsconfig.json tsconfig.build.json package-lock.json -type f | LC_ALL=C sort)
+sources=$(find src workflows activities bench scripts/bundle.mjs tsconfig.json tsconfig.build.json package-lock.json -type f | LC_ALL=C sort)
 # shellcheck disable=SC2086 # The names hold no blanks: a test of the tree keeps it so.
 if ! current dist/.tandem $sources; then
   say 'setup: build …'

@@ -14,6 +14,7 @@ import { addList } from './list.ts';
 import { addLocal } from './local.ts';
 import { addLogs } from './logs.ts';
 import { EXIT, report } from './output.ts';
+import { packaged } from './paths.ts';
 import { addPlan } from './plan.ts';
 import { addSchema } from './schema.ts';
 import { addSim } from './sim.ts';
@@ -21,7 +22,7 @@ import { addStatus } from './status.ts';
 import { addValidate } from './validate.ts';
 import { addWorker } from './worker.ts';
 
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+const { version } = JSON.parse(readFileSync(packaged('package.json'), 'utf8')) as {
   version: string;
 };
 

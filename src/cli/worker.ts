@@ -1,16 +1,12 @@
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { execa } from 'execa';
+import { packaged } from './paths.ts';
 
 /**
  * The Temporal worker is a program of its own: nothing else loads its native core. With a bound, V8 collects at 1.6 times
  * what is in use and not at four times: at 256 hosts that is half of its memory, and the bound is far above its need.
  */
-export const WORKER_COMMAND = [
-  process.execPath,
-  '--max-old-space-size=1024',
-  fileURLToPath(new URL('../worker.js', import.meta.url)),
-] as const;
+export const WORKER_COMMAND = [process.execPath, '--max-old-space-size=1024', packaged('dist/src/worker.js')] as const;
 
 export function addWorker(program: Command): void {
   program

@@ -1,20 +1,19 @@
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Connection } from '@temporalio/client';
 import { localDir, localStateFile, readLocalState, type LocalState } from '../../connection.ts';
 import { DeployError } from '../../errors.ts';
 import { scenarioFor } from '../../sim/scenario.ts';
 import { loadSpec } from '../../spec/diagnostics.ts';
 import { ensureNamespace } from '../../temporal-setup.ts';
+import { packaged } from '../paths.ts';
 import { WORKER_COMMAND } from '../worker.ts';
 import { end, isAlive, launch, until, type LocalProcess } from './processes.ts';
 
-const at = (path: string) => fileURLToPath(new URL(`../../../../${path}`, import.meta.url));
-export const DEMO_SPEC = at('specs/demo.yaml');
-const BIN = at('.venv/bin');
-const SIM_PROGRAM = at('dist/src/sim/main.js');
+export const DEMO_SPEC = packaged('specs/demo.yaml');
+const BIN = packaged('.venv/bin');
+const SIM_PROGRAM = packaged('dist/src/sim/main.js');
 const NAMESPACE = 'default';
 /** Slow enough that a stream can be watched; no claim about any GPU. */
 const DEMO_PACE = { startSeconds: 1, prefillMsPerToken: 0.2, decodeMsPerToken: 12 };
