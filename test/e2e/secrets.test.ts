@@ -4,12 +4,12 @@ import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import proto from '@temporalio/proto';
 import { execa } from 'execa';
 import { payloadCodec } from '../../src/codec.ts';
 import type { SecretRef } from '../../src/spec/schema.ts';
+import { sampleArgv } from '../support/argv.ts';
 import { CLI } from '../support/cli.ts';
 import { stackSpec, startStack, type Stack } from '../support/stack.ts';
 import { serveFiles, serveHub, tinyModel, type Server } from '../support/weights-source.ts';
@@ -19,7 +19,6 @@ import { serveFiles, serveHub, tinyModel, type Server } from '../support/weights
  * then all that was ever told is searched: histories, output, errors, and the command line of every process.
  */
 const { History } = proto.temporal.api.history.v1;
-const SAMPLER = fileURLToPath(new URL('../support/argv-sampler.mjs', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'tandem-secrets-'));
 
 /** Letters and digits alone, so that no spelling of the whole secret changes them. */
@@ -44,7 +43,7 @@ const fromFile = (name: Name): SecretRef => ({ fromFile: join(folder, name) });
 let hub: Server;
 let cdn: Server;
 let stack: Stack;
-let sampler: ReturnType<typeof startSampler>;
+let sampler: Awaited<ReturnType<typeof sampleArgv>>;
 const model = tinyModel(1000);
 /** Everything that commands of `tandem` printed, by what was asked. */
 const printed = new Map<string, string>();
@@ -78,8 +77,7 @@ const specOf = () =>
   });
 
 beforeAll(async () => {
-  sampler = startSampler([...Object.values(CORES).flatMap(spellings), DECOY]);
-  await sampler.looking;
+  sampler = await sampleArgv([...Object.values(CORES).flatMap(spellings), DECOY]);
   for (const name of Object.keys(CORES) as Name[]) {
     process.env[`PLANTED_${name}`] = secretOf(name);
     writeFileSync(join(folder, name), `${secretOf(name)}\n`, { mode: 0o600 });
@@ -291,24 +289,4 @@ async function payloadTexts(value: unknown): Promise<string[]> {
     return decoded.map((payload) => Buffer.from(payload.data!).toString());
   }
   return (await Promise.all(Object.values(value).map(payloadTexts))).flat();
-}
-
-interface Sampled {
-  readonly rounds: number;
-  /** Command lines by the text that was seen in them. */
-  readonly seen: Readonly<Record<string, string>>;
-}
-
-function startSampler(texts: readonly string[]) {
-  const child = execa(process.execPath, [SAMPLER], { reject: false });
-  child.stdin.write(`${JSON.stringify(texts)}\n`);
-  const looking = new Promise<void>((resolve) => child.stderr.once('data', () => resolve()));
-  let result: Promise<Sampled> | undefined;
-  return {
-    looking,
-    end: () => {
-      child.stdin.end();
-      return (result ??= child.then(({ stdout }) => JSON.parse(stdout) as Sampled));
-    },
-  };
 }

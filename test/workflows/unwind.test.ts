@@ -58,10 +58,19 @@ const limits = { quick: pLimit(AT_ONCE), silent: pLimit(SILENT_AT_ONCE) };
 
 const courses = await Promise.all(SCENARIOS.map((scenario) => courseOf(operations, scenario)));
 
-/** The activities of each step in every way of failing: each of them where all is asked for, else one after another. */
+const chosenSteps = new Set<string>();
+
+/**
+ * The activities of each step in every way of failing. Of a choice each step fails in one way; of steps that an earlier
+ * course of the same operation has, every other one.
+ */
 function casesOf(course: Course): readonly Case[] {
   const steps = [...new Set(course.fanOuts.map(({ step }) => step))];
+  const again = some(steps, 2);
   return steps.flatMap((step, turn) => {
+    const named = `${course.scenario.operation} ${step}`;
+    if (chosenSteps.has(named) && !again.includes(step)) return [];
+    chosenSteps.add(named);
     const fanOuts = course.fanOuts.filter((fanOut) => fanOut.step === step);
     const ways = (Object.keys(WHAT) as Failing[]).map((failing) => ({
       failing,
