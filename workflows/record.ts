@@ -178,16 +178,15 @@ function isHandedOver(deployments: readonly DeploymentRecord[]): boolean {
  * and how it ended. No deployment is ever dropped.
  */
 export function withinBudget(state: ClusterRecord, budget = RECORD_BUDGET): ClusterRecord {
-  const sizes = new Map(Object.entries(state.specs).map(([digest, spec]) => [digest, JSON.stringify(spec).length]));
-  let size = JSON.stringify({ ...state, specs: {} }).length + [...sizes.values()].reduce((sum, one) => sum + one, 0);
+  let size = JSON.stringify(state).length;
   if (size <= budget) return state;
   const needed = new Set([state.serving?.specDigest, Object.keys(state.specs).at(-1)]);
   const going: string[] = [];
-  for (const [digest, length] of sizes) {
+  for (const [digest, spec] of Object.entries(state.specs)) {
     if (size <= budget) break;
     if (needed.has(digest)) continue;
     going.push(digest);
-    size -= length;
+    size -= JSON.stringify(spec).length; // Its name only moves.
   }
   const specs = Object.fromEntries(Object.entries(state.specs).filter(([digest]) => !going.includes(digest)));
   const deployments = state.deployments.map((entry) => {

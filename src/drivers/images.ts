@@ -16,16 +16,15 @@ export interface ImageRequest {
 }
 
 /**
- * Pulls with a login of its own: user, registry, image; the password is stdin. The credentials are in a private folder
- * that is removed whatever happens, so that nothing stays in the user's own Docker configuration.
+ * Pulls with a login of its own: user, registry, image; the password is stdin. The credentials are beside that input, in
+ * the folder of the frame, which goes with it however the command ends: nothing stays in the user's Docker configuration.
  */
 const PULL_WITH_LOGIN = String.raw`
 umask 077
-folder=$(mktemp -d) || exit
-trap 'rm -rf "$folder"' EXIT
-trap 'exit 143' TERM
-DOCKER_CONFIG=$folder
+input=$(readlink "/proc/$$/fd/0") || exit
+DOCKER_CONFIG=$(dirname -- "$input")/docker
 export DOCKER_CONFIG
+mkdir -- "$DOCKER_CONFIG" || exit
 docker login -u "$1" --password-stdin "$2" >/dev/null && docker pull -q "$3" </dev/null
 `;
 

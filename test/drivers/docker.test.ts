@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { execa } from 'execa';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,6 +38,7 @@ describe('containers by a docker program that answers as it is told', () => {
 case $1 in container|image) verb=$1-$2 ;; *) verb=$1 ;; esac
 if [ "$1" = run ]; then printf "%s\\0" "$@" >>"$HOME/argv"; printf "%s" "$HF_TOKEN" >"$HOME/token"; fi
 if [ "$1" = login ]; then cat >"$HOME/password"; printf "%s" "$DOCKER_CONFIG" >"$HOME/config"; touch "$DOCKER_CONFIG/config.json"; fi
+if [ "$1" = login ] && [ -e "$HOME/deadly" ]; then kill -s KILL "$PPID"; fi
 echo "$*" >>"$HOME/calls"
 if [ -e "$HOME/$verb.once" ]; then mv "$HOME/$verb.once" "$HOME/$verb.used"; cat "$HOME/$verb.used" >&2; exit 1; fi
 [ -e "$HOME/$verb.out" ] && cat "$HOME/$verb.out"
@@ -203,6 +205,16 @@ exit 0
       expect(calls().filter((line) => line.startsWith('pull'))).toEqual([]);
       expect(await resolveImage(host, { ...request, policy: 'always' })).toEqual({ id: 'sha256:77' });
       expect(calls()).toContain('pull -q reg.example:5000/sgl:1');
+    });
+
+    it('leave no login behind where the command that pulls is killed', async () => {
+      await answer('image-inspect.err', 'Error: No such image: reg.example:5000/sgl:1');
+      await answer('deadly', '');
+      const pulled = resolveImage(host, { ...request, login: { user: 'bob', password: 'pass word' } });
+      await expect(pulled).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
+      const config = textOf(join(server.home, 'config'));
+      expect(config).toMatch(/\/tandem-/);
+      expect(existsSync(config)).toBe(false);
     });
 
     it('are pulled with the password on stdin and a configuration that is gone afterwards', async () => {

@@ -133,11 +133,11 @@ describe('a lost record', () => {
 });
 
 describe('the budget', () => {
-  const bulky = (name: string) => aSpec({ name, engine: { env: { FILLER: 'x'.repeat(27 * 1024) } } });
-  const long = (count: number): ClusterRecord => {
+  const bulky = (name: string, kib = 27) => aSpec({ name, engine: { env: { FILLER: 'x'.repeat(kib * 1024) } } });
+  const long = (count: number, kib?: number): ClusterRecord => {
     let state = served;
     for (let turn = 0; turn < count; turn += 1) {
-      const pending = ask(state, 'deploy', bulky(`c${turn}`));
+      const pending = ask(state, 'deploy', bulky(`c${turn}`, kib));
       const conclusion = { outcome: 'succeeded', result: { outcome: 'succeeded', serving: SERVING } } as const;
       state = ended(admitted(state, pending, NOW), pending, conclusion, NOW);
     }
@@ -154,6 +154,14 @@ describe('the budget', () => {
     const known = [...Object.keys(state.specs), ...state.droppedSpecs];
     expect(new Set(known).size).toBe(201);
     expect(known).toHaveLength(201);
+  });
+
+  it('is kept to the character, however much there is to drop', () => {
+    const whole = long(30, 1);
+    const most = JSON.stringify(whole).length;
+    for (let budget = Math.ceil(most / 2); budget < most; budget += 50) {
+      expect(JSON.stringify(withinBudget(whole, budget)).length).toBeLessThanOrEqual(budget);
+    }
   });
 
   it('a spec that is deployed again is the newest, and is not among the dropped', () => {
