@@ -4,4 +4,4 @@ set -eu
 cd "$(dirname "$0")/../../.."
 TANDEM_SGLANG_ENV=$(sh scripts/sglang/environment.sh)
 export TANDEM_SGLANG_ENV
-NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec npx --no-install jest --runInBand test/sglang
+NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec npx --no-install jest --runInBand --verbose test/sglang
