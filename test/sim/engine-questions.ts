@@ -305,7 +305,10 @@ function shape(value: unknown): unknown {
 
 const FREE = ['model_name', 'endpoint', 'method', 'status_code', 'pid'];
 
-/** Rows of a page of metrics: name, type, labels, and the bounds of a histogram; no values. */
+/**
+ * Rows of a page of metrics: name, type, labels, and the bounds of a histogram; no values. Sorted: a real engine's page
+ * is put together from the files of its processes, in another order in each run.
+ */
 function metricRows(text: string): readonly string[] {
   const families = new Map<string, { type: string; rows: Set<string>; bounds: Set<string> }>();
   let last: { type: string; rows: Set<string>; bounds: Set<string> } | undefined;
@@ -328,7 +331,7 @@ function metricRows(text: string): readonly string[] {
         .join(','),
     );
   }
-  return [...families].flatMap(([name, { type, rows, bounds }]) =>
-    [...rows].map((row) => [name, type, row, ...bounds].join(' ')),
-  );
+  return [...families]
+    .flatMap(([name, { type, rows, bounds }]) => [...rows].map((row) => [name, type, row, ...bounds].join(' ')))
+    .toSorted();
 }

@@ -9,7 +9,7 @@ import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { activityQueue, WORKFLOW_QUEUE, type Admitted, type DeploymentRecord } from '../../workflows/messages.ts';
 import { MemorySite, type ActivityName } from './memory-site.ts';
-import { startTemporal } from './temporal.ts';
+import { awaitRow, startTemporal } from './temporal.ts';
 import { workflowBundle } from './workflow-bundle.ts';
 
 export const SITE = 'memory';
@@ -61,15 +61,7 @@ export async function startOperations(): Promise<Operations> {
 
   const begin: Operations['begin'] = (spec, operation = 'deploy') =>
     client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester' });
-  const ended: Operations['ended'] = async (cluster, { deployment, workflowId }) => {
-    await client.settled(workflowId);
-    for (;;) {
-      const record = await client.record(cluster);
-      if (record.running?.deployment !== deployment)
-        return record.deployments.find((entry) => entry.deployment === deployment)!;
-      await new Promise((resolve) => setTimeout(resolve, 30)); // The entity learns of the end a moment later.
-    }
-  };
+  const ended: Operations['ended'] = (cluster, admitted) => awaitRow(client, cluster, admitted);
   return {
     env,
     client,

@@ -9,10 +9,10 @@ import type { FoundCluster } from '../../src/plan/adopt.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import type { BreakRequest, LeaseList } from '../../workflows/leases.ts';
-import { clusterWorkflowId, WORKFLOW_QUEUE, type Admitted, type DeploymentRecord } from '../../workflows/messages.ts';
+import { clusterWorkflowId, WORKFLOW_QUEUE, type Admitted } from '../../workflows/messages.ts';
 import { MemorySite, type ActivityCall, type ActivityName } from './memory-site.ts';
 import { aSpec } from './specs.ts';
-import { startTemporal } from './temporal.ts';
+import { awaitRow, startTemporal } from './temporal.ts';
 import { workflowBundle } from './workflow-bundle.ts';
 import { eventually } from './processes.ts';
 
@@ -188,19 +188,9 @@ async function begin(spec: ClusterSpec, operation: Operation, { takeOver = false
   return await client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester', takeOver });
 }
 
-async function finished(cluster: string, { deployment, workflowId }: Admitted): Promise<string> {
-  await client.settled(workflowId);
-  await ended(cluster, deployment);
-  return workflowId;
-}
-
-/** The entity learns of the end a moment after the operation's own. */
-async function ended(cluster: string, deployment: number): Promise<DeploymentRecord> {
-  for (;;) {
-    const { running, deployments } = await client.record(cluster);
-    if (running?.deployment !== deployment) return deployments.find((entry) => entry.deployment === deployment)!;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+async function finished(cluster: string, admitted: Admitted): Promise<string> {
+  await awaitRow(client, cluster, admitted);
+  return admitted.workflowId;
 }
 
 /** Every run of an entity that has ended, oldest first: it continues as new after an operation. */

@@ -1,8 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime } from '@temporalio/worker';
+import type { TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { ATTRIBUTES } from '../../workflows/attributes.ts';
+import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
+import { eventually } from './processes.ts';
 
 const TEMPORAL = fileURLToPath(new URL('../../.venv/bin/temporal', import.meta.url));
 let installed = false;
@@ -22,5 +25,18 @@ export async function startTemporal(): Promise<TestWorkflowEnvironment> {
       ].flatMap((value) => ['--dynamic-config-value', value]),
     },
     client: { dataConverter },
+  });
+}
+
+/** Waits until an operation has ended and its cluster's entity knows, a moment later; what the record says of it then. */
+export async function awaitRow(
+  client: TandemClient,
+  cluster: string,
+  { deployment, workflowId }: Admitted,
+): Promise<DeploymentRecord> {
+  await client.settled(workflowId);
+  return await eventually(async () => {
+    const { running, deployments } = await client.record(cluster);
+    return running?.deployment !== deployment && deployments.find((entry) => entry.deployment === deployment);
   });
 }
