@@ -5,10 +5,12 @@ import { Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { createActivities } from '../activities/index.ts';
 import { activityQueue, WORKFLOW_QUEUE } from '../workflows/messages.ts';
+import { report } from './cli/output.ts';
 import { connectionSettings, dataConverter, temporalUnreachable } from './connection.ts';
 import { createDrivers } from './drivers/index.ts';
 import { redact } from './drivers/secrets.ts';
 import type { Drivers } from './drivers/types.ts';
+import { DeployError } from './errors.ts';
 import { ensureSearchAttributes } from './temporal-setup.ts';
 
 /** The Temporal worker: composes drivers, activities and workflows, and runs until a signal. Nobody imports it. */
@@ -23,47 +25,57 @@ const settings = connectionSettings();
 
 Runtime.install({ logger: new DefaultLogger('WARN') });
 
-const client = await Connection.connect(settings.connectionOptions).catch((cause: unknown) => {
-  throw temporalUnreachable(settings.origin, cause);
+await work().catch((error: unknown) => {
+  if (!(error instanceof DeployError)) throw error;
+  report(error, false);
+  process.exit();
 });
-await ensureSearchAttributes(client, settings.namespace).finally(() => client.close());
 
-const reached = createDrivers();
-/** Every secret that this Temporal worker resolved: none of them leaves it in an error. */
-const secrets = new Set<string>();
-const drivers: Drivers = {
-  ...reached,
-  async secret(ref) {
-    const value = await reached.secret(ref);
-    secrets.add(value);
-    return value;
-  },
-};
-const connection = await NativeConnection.connect(settings.connectionOptions);
-const common = {
-  connection,
-  namespace: settings.namespace,
-  dataConverter,
-  identity: `tandem ${values.site} ${process.pid}@${hostname()}`,
-  shutdownGraceTime: SHUTDOWN_GRACE,
-} as const;
-const workers = await Promise.all([
-  Worker.create({
-    ...common,
-    taskQueue: WORKFLOW_QUEUE,
-    workflowBundle: { codePath: fileURLToPath(new URL('../workflow-bundle.js', import.meta.url)) },
-  }),
-  Worker.create({
-    ...common,
-    taskQueue: activityQueue(values.site),
-    activities: createActivities(drivers, (text) => redact(text, [...secrets])),
-    maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
-  }),
-]);
-process.stderr.write(`Temporal worker of site ${values.site} at ${settings.origin}, namespace ${settings.namespace}\n`);
-try {
-  await Promise.all(workers.map((worker) => worker.run())); // Ends on SIGINT and SIGTERM, which the SDK listens for.
-} finally {
-  await drivers.close();
-  await connection.close();
+async function work(): Promise<void> {
+  const client = await Connection.connect(settings.connectionOptions).catch((cause: unknown) => {
+    throw temporalUnreachable(settings.origin, cause);
+  });
+  await ensureSearchAttributes(client, settings.namespace).finally(() => client.close());
+
+  const reached = createDrivers();
+  /** Every secret that this Temporal worker resolved: none of them leaves it in an error. */
+  const secrets = new Set<string>();
+  const drivers: Drivers = {
+    ...reached,
+    async secret(ref) {
+      const value = await reached.secret(ref);
+      secrets.add(value);
+      return value;
+    },
+  };
+  const connection = await NativeConnection.connect(settings.connectionOptions);
+  const common = {
+    connection,
+    namespace: settings.namespace,
+    dataConverter,
+    identity: `tandem ${values.site} ${process.pid}@${hostname()}`,
+    shutdownGraceTime: SHUTDOWN_GRACE,
+  } as const;
+  const workers = await Promise.all([
+    Worker.create({
+      ...common,
+      taskQueue: WORKFLOW_QUEUE,
+      workflowBundle: { codePath: fileURLToPath(new URL('../workflow-bundle.js', import.meta.url)) },
+    }),
+    Worker.create({
+      ...common,
+      taskQueue: activityQueue(values.site),
+      activities: createActivities(drivers, (text) => redact(text, [...secrets])),
+      maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
+    }),
+  ]);
+  process.stderr.write(
+    `Temporal worker of site ${values.site} at ${settings.origin}, namespace ${settings.namespace}\n`,
+  );
+  try {
+    await Promise.all(workers.map((worker) => worker.run())); // Ends on SIGINT and SIGTERM, which the SDK listens for.
+  } finally {
+    await drivers.close();
+    await connection.close();
+  }
 }

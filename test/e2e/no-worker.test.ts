@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
+import { execa } from 'execa';
 import { connectClient, type TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
-import { runCli } from '../support/cli.ts';
+import { CLI, runCli } from '../support/cli.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
@@ -74,4 +75,13 @@ describe('without a Temporal worker', () => {
     );
     expect(asked).toEqual([]);
   }, 120_000);
+});
+
+describe('without a Temporal server', () => {
+  it('a Temporal worker says where it looked and what to do, and ends with exit code 4', async () => {
+    const env = { TEMPORAL_ADDRESS: '127.0.0.1:1' };
+    const { exitCode, stderr } = await execa(process.execPath, [CLI, 'worker'], { env, reject: false });
+    expect(stderr).toMatch(/^TEMPORAL_UNREACHABLE: the Temporal server at 127\.0\.0\.1:1 .*\n {2}remedy: .*\n?$/);
+    expect(exitCode).toBe(4);
+  });
 });
