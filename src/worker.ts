@@ -21,7 +21,6 @@ const ACTIVITIES_AT_ONCE = 100;
 const SHUTDOWN_GRACE = '20 seconds';
 
 const { values } = parseArgs({ options: { site: { type: 'string', default: 'default' } } });
-const settings = connectionSettings();
 
 Runtime.install({ logger: new DefaultLogger('WARN') });
 
@@ -32,6 +31,7 @@ await work().catch((error: unknown) => {
 });
 
 async function work(): Promise<void> {
+  const settings = connectionSettings();
   const client = await Connection.connect(settings.connectionOptions).catch((cause: unknown) => {
     throw temporalUnreachable(settings.origin, cause);
   });

@@ -78,6 +78,15 @@ describe('without a Temporal worker', () => {
 });
 
 describe('without a Temporal server', () => {
+  it('a Temporal worker whose configuration cannot be read says so, with exit code 2', async () => {
+    const config = join(folder, 'temporal.toml');
+    await writeFile(config, 'no toml [');
+    const env = { TEMPORAL_CONFIG_FILE: config };
+    const { exitCode, stderr } = await execa(process.execPath, [CLI, 'worker'], { env, reject: false });
+    expect(stderr).toMatch(/^USAGE: the Temporal configuration cannot be read: [^]*\n {2}remedy: .*\n?$/);
+    expect(exitCode).toBe(2);
+  });
+
   it('a Temporal worker says where it looked and what to do, and ends with exit code 4', async () => {
     const env = { TEMPORAL_ADDRESS: '127.0.0.1:1' };
     const { exitCode, stderr } = await execa(process.execPath, [CLI, 'worker'], { env, reject: false });

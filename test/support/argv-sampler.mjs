@@ -31,7 +31,7 @@ while (!ended) {
   }
   known = now;
   rounds += 1;
-  await new Promise((resolve) => setTimeout(resolve, 3));
+  await new Promise((resolve) => setTimeout(resolve, 1));
 }
 process.stdout.write(JSON.stringify({ rounds, seen }));
 

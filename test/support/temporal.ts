@@ -21,7 +21,7 @@ export async function startTemporal(): Promise<TestWorkflowEnvironment> {
       searchAttributes: Object.values(ATTRIBUTES),
       extraArgs: [
         'history.timerProcessorMaxTimeShift="10ms"',
-        'system.forceSearchAttributesCacheRefreshOnRead=false', // They are there from the start: a tenth of its work.
+        'system.forceSearchAttributesCacheRefreshOnRead=false', // They are there from the start: 8 % of its work.
       ].flatMap((value) => ['--dynamic-config-value', value]),
     },
     client: { dataConverter },
