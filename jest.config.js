@@ -13,7 +13,7 @@ export default {
   },
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   testTimeout: 30_000,
-  maxWorkers: 2,
+  maxWorkers: 3, // On two cores: a suite that asks hosts for answers waits for a good part of its time.
   // Every command of a test starts processes, and a fork of a large process is slow.
   workerIdleMemoryLimit: '300MB',
 };
