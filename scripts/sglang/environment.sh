@@ -6,6 +6,26 @@ set -eu
 cd "$(dirname "$0")"
 folder=${TANDEM_SGLANG_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/tandem/sglang}
 stamp=$folder/.complete
+# What its packages load of this machine.
+python3 - <<'CHECK' || exit 1
+import ctypes, sys
+
+PACKAGES = {
+    "libcurl.so.4": "libcurl4",
+    "libibverbs.so.1": "libibverbs1",
+    "libnuma.so.1": "libnuma1",
+    "librdmacm.so.1": "librdmacm1",
+    "liburing.so.2": "liburing2",
+}
+missing = []
+for library, package in PACKAGES.items():
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        missing.append(package)
+if missing:
+    sys.exit(f"SGLang's environment needs libraries that are not installed (Debian: apt-get install {' '.join(missing)})")
+CHECK
 if [ "$(cksum <requirements.txt)" != "$(cat "$stamp" 2>/dev/null)" ]; then
   python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
     echo "SGLang's environment is frozen for Python 3.11, found: $(python3 --version 2>&1)" >&2

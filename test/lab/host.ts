@@ -49,6 +49,8 @@ export interface LabHostOptions {
   readonly images?: readonly LabImage[];
   /** Folders of this machine that it has at the same paths, to read: of others it has its own. */
   readonly shared?: readonly string[];
+  /** What its link carries in each direction; default: what the machine does. */
+  readonly megabitsPerSecond?: number;
   /** What its hardware is, where it is unusual. */
   readonly machine?: Partial<z.input<typeof Scenario>['hosts'][number]>;
 }
@@ -77,7 +79,7 @@ const READY_MS = 30_000;
 /** Makes a host that is off, at the address of its index. */
 export async function makeHost(
   site: Site,
-  { name, images = ['engine'], shared = [], machine = {} }: LabHostOptions,
+  { name, images = ['engine'], shared = [], megabitsPerSecond, machine = {} }: LabHostOptions,
   index: number,
   { loginKey, store }: { readonly loginKey: string; readonly store: LabImages },
 ): Promise<LabHost & { readonly hostKey: string }> {
@@ -100,6 +102,11 @@ export async function makeHost(
   for (const each of [address, ...nics])
     await execa('ip', ['-n', namespace, 'address', 'add', `${each}/16`, 'dev', 'eth0']);
   await execa('ip', ['-n', namespace, 'link', 'set', 'eth0', 'up']);
+  if (megabitsPerSecond !== undefined) {
+    const shape = ['root', 'tbf', 'rate', `${megabitsPerSecond}mbit`, 'burst', '64k', 'latency', '50ms'];
+    await execa('tc', ['qdisc', 'add', 'dev', cable, ...shape]);
+    await execa('tc', ['-n', namespace, 'qdisc', 'add', 'dev', 'eth0', ...shape]);
+  }
 
   const run: LabHost['run'] = (argv) => inHost(site, name, argv);
   const isUp = async () => {

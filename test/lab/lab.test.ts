@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from '@jest/globals';
@@ -12,6 +13,7 @@ import { remains, siteOf, startLab, takeDown, whyNoLab } from './lab.ts';
 const why = await whyNoLab();
 const suite = why === undefined ? describe : describe.skip;
 const site = siteOf('killed');
+const BYTES = 2_000_000;
 const START = `
 import { startLab } from ${JSON.stringify(fileURLToPath(new URL('lab.ts', import.meta.url)))};
 await startLab('killed', [{ name: 'h1', images: [] }, { name: 'h2', images: [] }]);
@@ -45,5 +47,39 @@ suite(`a lab${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
     await lab.stop();
     expect(await remains(site)).toEqual([]);
     expect(processesWith(site.room)).toEqual([]);
+  }, 60_000);
+
+  it('that cannot be taken down whole says what stays, and nothing else does', async () => {
+    await startLab('killed', [{ name: 'h1', images: [] }]);
+    const held = join(site.room, 'held');
+    await mkdir(held);
+    await execa('mount', ['-t', 'tmpfs', 'held', held]);
+    await expect(takeDown(site)).rejects.toThrow(`the lab is not all gone: folder ${site.room}, mount ${held}`);
+    expect(await remains(site)).toEqual([`folder ${site.room}`, `mount ${held}`]);
+    await execa('umount', [held]);
+    await takeDown(site);
+  }, 60_000);
+
+  it('has links that carry no more than they are made for, in both directions', async () => {
+    const lab = await startLab('killed', [{ name: 'h1', images: [], megabitsPerSecond: 20 }]);
+    const seconds = async (serve: (socket: Socket) => void, command: string) => {
+      const server = createServer((socket) => serve(socket.on('error', () => {})));
+      await once(server.listen(0, `${site.network}.0.1`), 'listening');
+      const line = `exec 3<>/dev/tcp/${site.network}.0.1/${(server.address() as AddressInfo).port}; ${command}`;
+      const start = performance.now();
+      expect(await lab.host('h1').run(['bash', '-c', line])).toMatchObject({ exitCode: 0, stdout: String(BYTES) });
+      server.close();
+      return (performance.now() - start) / 1_000;
+    };
+    const down = () => seconds((socket) => socket.end(Buffer.alloc(BYTES)), 'wc -c <&3');
+    const counted = (socket: Socket) => {
+      let count = 0;
+      socket.on('data', ({ length }) => (count += length) === BYTES && socket.end(`${count}\n`));
+    };
+    const up = () => seconds(counted, `head -c ${BYTES} /dev/zero >&3; cat <&3`);
+    const least = (BYTES * 8 * 0.9) / 20e6;
+    expect(await down()).toBeGreaterThan(least);
+    expect(await up()).toBeGreaterThan(least);
+    await lab.stop();
   }, 60_000);
 });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { newKeyPair } from '../../src/sim/ssh-keys.ts';
 import { alive } from '../support/processes.ts';
+import { allOf } from '../support/temporal-stack.ts';
 import { endHost, makeHost, SUDOER, USER, type LabHost, type LabHostOptions, type Site } from './host.ts';
 import { LabImages } from './images.ts';
 
@@ -46,9 +47,11 @@ export async function whyNoLab(): Promise<string | undefined> {
   if (userInfo().uid !== 0) return 'it needs root';
   for (const tool of [
     'ip',
+    'tc',
     'nsenter',
     'unshare',
     'sshd',
+    'docker',
     'dockerd',
     'containerd',
     'runc',
@@ -101,11 +104,13 @@ export async function startLab(name: LabName, hosts: readonly LabHostOptions[]):
   }
 }
 
-/** Takes down every lab that no test uses. */
-export async function takeDownAll(): Promise<void> {
-  for (const name of Object.keys(NUMBERS) as LabName[])
-    if (name === BY_HAND || !(await isInUse(name))) await takeDown(siteOf(name));
-}
+/** Takes down every lab that no test uses. Errors: as `takeDown`, of the first that stays, once all have had their turn. */
+export const takeDownAll = (): Promise<void> =>
+  allOf(
+    (Object.keys(NUMBERS) as LabName[]).map((name) => async () => {
+      if (name === BY_HAND || !(await isInUse(name))) await takeDown(siteOf(name));
+    }),
+  );
 
 /** A lab for people is in use until they take it down, one of a test while that runs. */
 async function isInUse(name: LabName): Promise<boolean> {
@@ -114,12 +119,12 @@ async function isInUse(name: LabName): Promise<boolean> {
   return starter !== '' && (name === BY_HAND || alive(Number(starter)));
 }
 
-/** Takes a lab down, also what is left of one whose starter was killed. Errors: what stays, by name. */
+/** Takes a lab down, also what is left of one whose starter was killed. What stays keeps nothing else; errors: its names. */
 export async function takeDown(site: Site): Promise<void> {
   const hosts = (await readdir(site.room, { withFileTypes: true }).catch(() => [])).filter((entry) =>
     entry.isDirectory(),
   );
-  await Promise.all(hosts.map(({ name }) => endHost(site, name)));
+  const ended = await Promise.allSettled(hosts.map(({ name }) => endHost(site, name)));
   for (const { name } of hosts) await execa('umount', ['-l', join(site.room, name, 'disk')], { reject: false });
   for (const namespace of await namespaces(site)) {
     // Hosts whose folder is gone.
@@ -137,8 +142,9 @@ export async function takeDown(site: Site): Promise<void> {
       reject: false,
     },
   );
-  await rm(site.room, { recursive: true, force: true });
-  const left = await remains(site);
+  await rm(site.room, { recursive: true, force: true }).catch(() => undefined);
+  const living = ended.flatMap((end) => (end.status === 'rejected' ? [String(end.reason)] : []));
+  const left = [...living, ...(await remains(site))];
   if (left.length > 0) throw new Error(`the lab is not all gone: ${left.join(', ')}`);
 }
 
@@ -147,12 +153,14 @@ export async function remains(site: Site): Promise<readonly string[]> {
   const groups = await execa('find', ['/sys/fs/cgroup', '-maxdepth', '2', '-name', `${site.prefix}*`], {
     reject: false,
   });
+  const mounts = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[1] ?? '');
   return [
     ...(await namespaces(site)).map((name) => `network namespace ${name}`),
     ...(await cables(site)).map((name) => `link ${name}`),
     ...(existsSync(`/sys/class/net/${site.bridge}`) ? [`bridge ${site.bridge}`] : []),
     ...(existsSync(site.room) ? [`folder ${site.room}`] : []),
-    ...groups.stdout.split('\n').filter((line) => line !== ''),
+    ...mounts.filter((path) => path.startsWith(`${site.room}/`)).map((path) => `mount ${path}`),
+    ...new Set(groups.stdout.match(/[^/\n]+$/gm)?.map((name) => `control group ${name}`)), // One in each hierarchy.
   ];
 }
 

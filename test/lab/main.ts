@@ -6,6 +6,10 @@ import { siteOf, startLab, takeDownAll, whyNoLab } from './lab.ts';
 
 const USAGE = 'usage: npm run lab -- up [HOSTS] | down | shell HOST | run HOST -- COMMAND';
 const [verb, ...words] = process.argv.slice(2);
+function usage(): never {
+  console.error(USAGE);
+  process.exit(2);
+}
 const why = await whyNoLab();
 if (why !== undefined) {
   console.error(`no lab can run here: ${why}`);
@@ -13,7 +17,9 @@ if (why !== undefined) {
 }
 switch (verb) {
   case 'up': {
-    const hosts = Array.from({ length: Number(words[0] ?? 4) }, (_, index) => ({ name: `h${index + 1}` }));
+    const count = Number(words[0] ?? 4);
+    if (!(Number.isInteger(count) && count >= 1 && count <= 200)) usage();
+    const hosts = Array.from({ length: count }, (_, index) => ({ name: `h${index + 1}` }));
     const lab = await startLab('hand', hosts);
     for (const { name, address } of lab.hosts)
       console.log(
@@ -26,11 +32,9 @@ switch (verb) {
     break;
   case 'shell':
   case 'run': {
-    const [host, ...rest] = words.filter((word) => word !== '--');
-    if (host === undefined || (verb === 'run' && rest.length === 0)) {
-      console.error(USAGE);
-      process.exit(2);
-    }
+    const [host, ...after] = words;
+    const rest = after[0] === '--' ? after.slice(1) : after;
+    if (host === undefined || (verb === 'run') !== rest.length > 0) usage();
     const { exitCode } = await inHost(siteOf('hand'), host, verb === 'run' ? rest : ['bash', '-l'], {
       stdio: 'inherit',
     });
@@ -38,6 +42,5 @@ switch (verb) {
     break;
   }
   default:
-    console.error(USAGE);
-    process.exitCode = 2;
+    usage();
 }

@@ -2,29 +2,35 @@ import type { LabHost } from './host.ts';
 import type { Lab } from './lab.ts';
 
 /** Everything on a lab host that a deployment could leave, by root's own look and not by the product's. */
-export type LabPicture = Readonly<Record<string, readonly string[]>>;
+export type LabPicture = Readonly<Record<Kind, readonly string[]>>;
 
 /** By host. */
 export type Pictures = Readonly<Record<string, LabPicture>>;
 
-/** Shell commands whose lines are the rows of each kind. */
+/** Shell commands whose lines are the rows of each kind. They run one after the other, so that none sees another. */
 const LOOKS = {
   containers: 'docker ps -a --no-trunc --format "{{.Names}} {{.State}}"',
+  images: 'docker images --no-trunc --format "{{.Repository}}:{{.Tag}} {{.ID}}"',
   // Where programs of users may write; what the engine keeps of its containers is seen by it.
-  files:
-    'find /home /tmp /dev/shm /root /var/tmp /srv /opt /etc /usr/local -xdev -not -path "/opt/tandem/*" \\( -type d -printf "%p d\\n" -o -printf "%p %y %s\\n" \\)',
-  // Of users, and what containers run, which is root's: the rest is the host's own, and those that look.
-  processes:
-    'ps -eo user:16,args --no-headers | grep -e "^ops " -e "^dev " -e sglang -e smg | grep -v -e "sshd: " -e grep -e nsenter',
+  files: String.raw`find /home /tmp /dev/shm /root /var/tmp /srv /opt /etc /usr/local -ignore_readdir_race -xdev -not -path "/opt/tandem/*" \( -type d -printf "%p d\n" -o -printf "%p %y %s\n" \)`,
+  processes: 'ps -eo user:16,args --no-headers',
   ports: 'ss -Hltn | tr -s " " | cut -d " " -f 4',
-  groups: 'find /sys/fs/cgroup -maxdepth 3 -path "*/$GROUP/*" -type d',
+  groups: 'find /sys/fs/cgroup -ignore_readdir_race -maxdepth 3 -path "*/$GROUP/*" -type d',
 } as const;
+type Kind = keyof typeof LOOKS | 'kept';
+const SCRIPT = Object.entries(LOOKS).map(([kind, look]) =>
+  look.startsWith('docker')
+    ? `[ ! -S /run/docker.sock ] || ${look} | sed 's/^/${kind} /'`
+    : `${look} | sed 's/^/${kind} /'`,
+);
 
-/** Folders of a user that are made once for all clusters, and weights, which hosts keep as a cache. */
-const STANDING = /^\/home\/\w+\/(\.tandem( |$)|\.tandem\/jobs |leases |models[ /](?!.*\.partial-))/;
-
-/** Images, which hosts keep as a cache. */
-const KEPT = 'docker images --format "{{.Repository}}:{{.Tag}}"';
+/** The host's own: its first process and what that waits by, its servers, connections to them, and this look itself. */
+const OWN_PROCESS =
+  /host-init\.sh| sleep 1$|sshd|^root +(dockerd|containerd) |<defunct>|^root +(\S*sh -c |ps -eo |sed s\/)/;
+/** Folders of a user that are made once for all clusters. */
+const STANDING = /^\/home\/\w+\/(\.tandem( |$)|\.tandem\/jobs |leases |models )/;
+/** Complete weights, which hosts keep as a cache as they do images. */
+const WEIGHTS = /^\/home\/\w+\/models\/(?!.*\.partial-)/;
 
 export async function labPicture(lab: Lab): Promise<Pictures> {
   return Object.fromEntries(
@@ -33,29 +39,34 @@ export async function labPicture(lab: Lab): Promise<Pictures> {
 }
 
 async function pictureOf(host: LabHost): Promise<LabPicture> {
-  const kinds = Object.entries(LOOKS).map(async ([kind, look]) => [kind, await rowsOf(host, look)] as const);
-  const picture = Object.fromEntries(await Promise.all(kinds));
-  return { ...picture, files: picture['files']!.filter((row) => !STANDING.test(row)) };
+  const { stdout, stderr } = await host.run(['env', `GROUP=${host.group}`, 'sh', '-c', SCRIPT.join('\n')]);
+  if (stderr !== '') throw new Error(`lab host ${host.name} shows no picture: ${stderr}`);
+  const lines = stdout.split('\n').toSorted();
+  const rows = (kind: keyof typeof LOOKS) =>
+    lines.filter((line) => line.startsWith(`${kind} `)).map((line) => line.slice(kind.length + 1));
+  const files = rows('files').filter((row) => !STANDING.test(row));
+  return {
+    containers: rows('containers'),
+    images: rows('images'),
+    files: files.filter((row) => !WEIGHTS.test(row)),
+    kept: files.filter((row) => WEIGHTS.test(row)),
+    processes: rows('processes').filter((row) => !OWN_PROCESS.test(row)),
+    ports: rows('ports'),
+    groups: rows('groups'),
+  };
 }
 
-/** In what the second picture differs from the first, as rows of host, kind and what is there now (+) or is not any more (-). */
+/**
+ * In what the second picture differs from the first, as rows of host, kind and what is there now (+) or is not any more (-).
+ * A cache may grow.
+ */
 export const leftIn = (before: Pictures, after: Pictures): readonly string[] =>
   Object.entries(after).flatMap(([host, kinds]) =>
     Object.entries(kinds).flatMap(([kind, rows]) => {
-      const [was, is] = [new Set(before[host]![kind]), new Set(rows)]; // Tens of thousands of files.
+      const [was, is] = [new Set(before[host]![kind as Kind]), new Set(rows)]; // Tens of thousands of files.
       return [
-        ...[...is].filter((row) => !was.has(row)).map((row) => `${host} ${kind} + ${row}`),
+        ...[...is].filter((row) => !was.has(row) && kind !== 'kept').map((row) => `${host} ${kind} + ${row}`),
         ...[...was].filter((row) => !is.has(row)).map((row) => `${host} ${kind} - ${row}`),
       ];
     }),
   );
-
-export const keptImages = (host: LabHost): Promise<readonly string[]> => rowsOf(host, KEPT);
-
-async function rowsOf(host: LabHost, look: string): Promise<readonly string[]> {
-  const { stdout } = await host.run(['env', `GROUP=${host.group}`, 'sh', '-c', look]);
-  return stdout
-    .split('\n')
-    .filter((row) => row !== '')
-    .toSorted();
-}

@@ -190,9 +190,11 @@ async function rivalsOf(lab: Lab): Promise<Record<string, () => Promise<number>>
     ssh: () =>
       timed(() =>
         Promise.all(
-          lab.hosts.map(({ address }) =>
-            execa('ssh', [...known, '-i', identityFile, `${user}@${address}`, 'sh'], { input: script, reject: false }),
-          ),
+          lab.hosts.map(async ({ address }) => {
+            const argv = [...known, '-i', identityFile, `${user}@${address}`, 'sh'];
+            const { exitCode, stderr } = await execa('ssh', argv, { input: script, reject: false });
+            if (exitCode === 255) throw new Error(`ssh to ${address}: ${stderr}`); // Its own failure, not a command's.
+          }),
         ),
       ),
     pyinfra: () =>
