@@ -201,43 +201,58 @@ function startFailure(host: Host, unit: UnitSpec, output: Output): DeployError {
 }
 
 /** Why docker did not do it, in the operator's words. */
-export function dockerFailure(host: Host, argv: readonly string[], { stderr, exitCode }: Output): DeployError {
+export function dockerFailure(host: Host, argv: readonly string[], output: Output): DeployError {
+  const { exitCode } = output;
+  const unusable = dockerUnusable(host, output);
+  if (unusable) return unusable;
+  return commandFailed(host, output, {
+    what: `docker ${argv[0]} ${argv.at(-1)} ended with exit code ${exitCode}`,
+    remedy:
+      exitCode === 127
+        ? `The image lacks the program: see engine.command, and what docker said.`
+        : `Read what docker said, and run it on ${host.ref.name} by hand.`,
+  });
+}
+
+/** Why Docker itself cannot be used on a host; undefined where it can, and something else failed. */
+export function dockerUnusable(host: Host, output: Output): DeployError | undefined {
+  const { stderr, exitCode } = output;
   const { name, user } = host.ref;
-  const failure = (message: string, remedy: string, retryable: boolean) =>
-    new DeployError({
-      code: 'COMMAND_FAILED',
-      message: `${name}: ${message}`,
-      remedy,
-      retryable,
-      host: name,
-      evidence: tail(stderr),
-    });
   if (/permission denied.*(docker|daemon)|dial unix.*permission denied/is.test(stderr)) {
-    return failure(
-      `${user} may not use Docker`,
-      `Run "sudo usermod -aG docker ${user}" on ${name} and log in anew, or set hosts.ssh.become to sudo.`,
-      false,
-    );
+    return commandFailed(host, output, {
+      what: `${user} may not use Docker`,
+      remedy: `Run "sudo usermod -aG docker ${user}" on ${name} and log in anew, or set hosts.ssh.become to sudo.`,
+    });
   }
   if (/cannot connect to the docker daemon|is the docker daemon running/i.test(stderr)) {
-    return failure('the Docker daemon does not run', `Run "sudo systemctl start docker" on ${name}.`, true);
+    return commandFailed(host, output, {
+      what: 'the Docker daemon does not run',
+      remedy: `Run "sudo systemctl start docker" on ${name}.`,
+      retryable: true,
+    });
   }
-  if ((exitCode === 127 || exitCode === 126) && /^(setsid|docker ps): .*docker/m.test(stderr)) {
-    return failure(
-      'docker is not installed, or not on the PATH',
-      `Install Docker on ${name}, or set engine.runtime.`,
-      false,
-    );
+  if ((exitCode === 127 || exitCode === 126) && /^(setsid|sh|docker ps): .*docker/m.test(stderr)) {
+    return commandFailed(host, output, {
+      what: 'docker is not installed, or not on the PATH',
+      remedy: `Install Docker on ${name}, or set engine.runtime.`,
+    });
   }
-  const what = `docker ${argv[0]} ${argv.at(-1)}`;
-  return failure(
-    `${what} ended with exit code ${exitCode}`,
-    exitCode === 127
-      ? `The image lacks the program: see engine.command, and what docker said.`
-      : `Read what docker said, and run it on ${name} by hand.`,
-    false,
-  );
+  return undefined;
 }
+
+const commandFailed = (
+  host: Host,
+  { stderr }: Output,
+  { what, remedy, retryable = false }: { readonly what: string; readonly remedy: string; readonly retryable?: boolean },
+) =>
+  new DeployError({
+    code: 'COMMAND_FAILED',
+    message: `${host.ref.name}: ${what}`,
+    remedy,
+    retryable,
+    host: host.ref.name,
+    evidence: tail(stderr),
+  });
 
 function gone(host: Host, name: string): never {
   throw new DeployError({

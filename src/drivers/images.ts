@@ -1,5 +1,5 @@
 import { DeployError } from '../errors.ts';
-import { dockerFailure } from './docker.ts';
+import { dockerFailure, dockerUnusable } from './docker.ts';
 import type { Host, Output } from './types.ts';
 
 const SHORT_MS = 60_000;
@@ -75,6 +75,8 @@ export function mirrored(reference: string, mirror: string): string {
 
 function pullFailure(host: Host, image: string, output: Output): DeployError {
   const { stderr } = output;
+  const unusable = dockerUnusable(host, output);
+  if (unusable) return unusable; // Its words for that are like a registry's.
   if (
     /manifest (for .* )?(unknown|not found)|not found|pull access denied|unauthorized|denied|no basic auth/i.test(
       stderr,
@@ -82,7 +84,7 @@ function pullFailure(host: Host, image: string, output: Output): DeployError {
   ) {
     return unavailable(host, image, 'is refused by its registry', stderr);
   }
-  if (/timeout|no such host|connection refused|i\/o|TLS|EOF|temporar/i.test(stderr)) {
+  if (/timeout|no such host|connection refused|unreachable|no route to host|i\/o|TLS|EOF|temporar/i.test(stderr)) {
     return unavailable(host, image, 'could not be pulled: its registry does not answer', stderr, {
       retryable: true,
       remedy: DAEMON_PROXY,

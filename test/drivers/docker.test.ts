@@ -239,6 +239,7 @@ exit 0
         true,
         /proxy, the Docker daemon must know it: .*daemon\.json/,
       ],
+      ['missing', 'dial udp 10.0.0.2:53: connect: network is unreachable', 'does not answer', true, /daemon\.json/],
     ] as const)(
       'that cannot be had are IMAGE_UNAVAILABLE (%s, %s)',
       async (policy, stderr, message, retryable, remedy) => {

@@ -2,11 +2,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { runArguments } from '../../src/drivers/docker.ts';
 import { resolveImage } from '../../src/drivers/images.ts';
 import type { Host, Runtime, UnitSpec, UnitState } from '../../src/drivers/types.ts';
+import { dockerVersion } from '../../src/facts/docker-version.ts';
+import { read } from '../../src/facts/fact.ts';
 import { aContainer } from '../support/plan-rows.ts';
 import { until } from '../support/processes.ts';
-import { WORLDS, type World } from './worlds.ts';
+import { CLOSED_REGISTRY, LOGIN, REGISTRY, WORLDS, type World } from './worlds.ts';
 
 /**
  * What Tandem asks of a host and what it must then see, by its own drivers: the same on a simulated host as on a real
@@ -45,6 +48,14 @@ for (const { name, missing, start } of WORLDS) {
       unitOf(argv, {
         container: aContainer({ image: world.image, mounts: world.mounts, hostIpc: false, ...more }),
       });
+    const pictureScope = async () => ({
+      cluster: CLUSTER,
+      installation: 'run-1',
+      docker: true,
+      ports: [],
+      modelPath: await host.expand('~/models/none'),
+      images: [world.image],
+    });
     const stateOf = async (runtime: Runtime, { labels }: UnitSpec): Promise<UnitState | undefined> =>
       (await runtime.find(labels))[0];
     const ended = async (runtime: Runtime, unit: UnitSpec): Promise<UnitState> => {
@@ -132,6 +143,14 @@ for (const { name, missing, start } of WORLDS) {
           expect(await stateOf(runtime, unit)).toEqual(first);
         });
 
+        it('started once by several who ask at the same time', async () => {
+          const unit = one(ARGV);
+          const [first, ...others] = await Promise.all([1, 2, 3].map(() => runtime.start(unit)));
+          expect(first).toMatchObject({ name: unit.name, running: true, argv: ARGV });
+          expect(others).toEqual([first, first]);
+          expect(await runtime.find(unit.labels)).toEqual([first]);
+        });
+
         it('found by all of their labels and by no other', async () => {
           const [a, b] = [one(ARGV), one(['true'])];
           await runtime.start(a);
@@ -156,8 +175,16 @@ for (const { name, missing, start } of WORLDS) {
         it('ended with their own exit code, which is kept with both outputs', async () => {
           const unit = one(['sh', '-c', 'echo out; echo err >&2; exit 3']);
           await runtime.start(unit);
-          expect(await ended(runtime, unit)).toMatchObject({ running: false, exitCode: 3 });
+          const killed = kind === 'docker' ? { oomKilled: false } : {};
+          expect(await ended(runtime, unit)).toMatchObject({ running: false, exitCode: 3, ...killed });
           expect((await runtime.logs(unit.name, { tailLines: 5 })).split('\n').toSorted()).toEqual(['', 'err', 'out']);
+        });
+
+        it('logged: the last lines, as many as are asked for', async () => {
+          const unit = one(['seq', '100']);
+          await runtime.start(unit);
+          await ended(runtime, unit);
+          expect(await runtime.logs(unit.name, { tailLines: 2 })).toBe('99\n100\n');
         });
 
         it('stopped by TERM, which they may answer', async () => {
@@ -186,6 +213,13 @@ for (const { name, missing, start } of WORLDS) {
           expect(second!.pid).not.toBe(first.pid);
         });
 
+        it('removed once by several who ask at the same time', async () => {
+          const unit = one(ARGV);
+          await runtime.start(unit);
+          await Promise.all([1, 2, 3].map(() => runtime.remove(unit.name)));
+          await until('it is gone', async () => (await stateOf(runtime, unit)) === undefined);
+        });
+
         it('stopped and removed also where they are gone', async () => {
           const unit = one(ARGV);
           await runtime.stop(unit.name, { timeoutSeconds: 1 });
@@ -199,24 +233,18 @@ for (const { name, missing, start } of WORLDS) {
 
         it('given variables with every byte, and shown without them', async () => {
           const secret = `'s3"cret'\nin two lines`;
-          const unit = { ...one(['sh', '-c', 'echo "$TOKEN|"; sleep 600']), env: { TOKEN: secret } };
+          const env = { TOKEN: secret, DOCKER_HOST: 'read by docker' };
+          const unit = { ...one(['sh', '-c', 'echo "$TOKEN|$DOCKER_HOST"; sleep 600']), env };
           await runtime.start(unit);
           await until('it has printed', async () => (await runtime.logs(unit.name, { tailLines: 9 })).includes('|'));
-          expect(await runtime.logs(unit.name, { tailLines: 9 })).toBe(`${secret}|\n`);
+          expect(await runtime.logs(unit.name, { tailLines: 9 })).toBe(`${secret}|read by docker\n`);
           expect(await sh('ps -eo args')).not.toContain('s3"cret');
         });
 
         it('seen in the picture', async () => {
           const unit = one(ARGV);
           await runtime.start(unit);
-          const scope = {
-            cluster: CLUSTER,
-            installation: 'run-1',
-            docker: true,
-            ports: [],
-            modelPath: await host.expand('~/models/none'),
-            images: [world.image],
-          };
+          const scope = await pictureScope();
           const running = await host.picture(scope);
           expect(running.things[kind === 'docker' ? 'container' : 'job']).toEqual([`${unit.name} runs`]);
           expect(running.kept).toMatchObject([{ kind: 'image', what: world.image }]);
@@ -246,15 +274,21 @@ for (const { name, missing, start } of WORLDS) {
       };
 
       it('takes every option that a plan has', async () => {
+        const odd = await host.expand('~/a,"b');
         const unit = containerOf(ARGV, {
           devices: ['/dev/kfd', '/dev/dri'],
           groups: ['video', '44'],
           capabilities: ['IPC_LOCK', 'SYS_PTRACE'],
           securityOptions: ['seccomp=unconfined'],
           ulimits: { nofile: 1024, stack: 8_388_608 },
-          mounts: [...world.mounts, { source: '/etc', target: '/host/etc', readOnly: true }],
+          mounts: [
+            ...world.mounts,
+            { source: '/etc', target: '/host/etc', readOnly: true },
+            { source: odd, target: '/odd', readOnly: false },
+          ],
           shmSizeGiB: 0.5,
         });
+        await sh('mkdir -p -- "$1"', odd);
         expect(await docker.start(unit)).toMatchObject({
           running: true,
           imageId: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) as unknown,
@@ -277,9 +311,79 @@ for (const { name, missing, start } of WORLDS) {
           ]) as unknown,
           Mounts: expect.arrayContaining([
             { Type: 'bind', Source: '/etc', Target: '/host/etc', ReadOnly: true },
+            expect.objectContaining({ Type: 'bind', Source: odd, Target: '/odd' }),
           ]) as unknown,
         });
         expect(Config).toMatchObject({ Entrypoint: ['sleep'], Cmd: ['600'], StopTimeout: 1, Labels: unit.labels });
+      });
+
+      it("gives a container the host's IPC, which is the default of a plan", async () => {
+        const file = `/dev/shm/contract-${process.pid}`;
+        await sh('echo shared >"$1"', file);
+        const unit = containerOf(['cat', file], { hostIpc: true });
+        await docker.start(unit);
+        await ended(docker, unit);
+        await sh('rm "$1"', file);
+        expect(await docker.logs(unit.name, { tailLines: 9 })).toBe('shared\n');
+        const argv = ['docker', 'inspect', '--format', '{{.HostConfig.IpcMode}}', unit.name];
+        expect(await host.must({ argv, timeoutMs: LIMIT_MS })).toBe('host\n');
+      });
+
+      it('shows in the picture what has the name of a unit and no labels', async () => {
+        const unit = { ...containerOf(ARGV), labels: {} };
+        await docker.start(unit);
+        const { things } = await host.picture(await pictureScope());
+        await docker.remove(unit.name);
+        expect(things.container).toEqual([`${unit.name} runs`]);
+      });
+
+      it('starts what somebody made and did not come to start', async () => {
+        const folder = await host.expand('~/late');
+        await sh('mkdir -p "$1"', folder);
+        const unit = containerOf(ARGV, {
+          mounts: [
+            ...world.mounts,
+            { source: folder, target: '/host/late', readOnly: true },
+            { source: '/etc', target: '/host/late/etc', readOnly: true },
+          ],
+        });
+        const made = await host.run({ argv: ['docker', ...runArguments(unit, [])], timeoutMs: LIMIT_MS });
+        expect(made.exitCode).not.toBe(0);
+        expect(await stateOf(docker, unit)).toMatchObject({ running: false, created: true });
+        await sh('mkdir "$1/etc"', folder);
+        expect(await docker.start(unit)).toMatchObject({ running: true, argv: ARGV });
+      });
+
+      it('stops by TERM to the first process alone; what that leaves dies with it', async () => {
+        const waits = (act: string) => `trap "${act}" TERM; echo ready; while :; do sleep 0.05; done`;
+        const unit = containerOf(['sh', '-c', `(sleep 613 & ${waits('echo child')}) & ${waits('sleep 0.3; exit 4')}`]);
+        await docker.start(unit);
+        const logs = () => docker.logs(unit.name, { tailLines: 9 });
+        await until('both have their handlers', async () => (await logs()) === 'ready\nready\n');
+        await docker.stop(unit.name, { timeoutSeconds: 60 });
+        expect(await stateOf(docker, unit)).toMatchObject({ running: false, exitCode: 4 });
+        expect(await logs()).toBe('ready\nready\n');
+        expect(await sh('pgrep -fx "sleep 613" || echo none')).toBe('none\n');
+      });
+
+      it('says its version', async () => {
+        const output = await host.run({ argv: dockerVersion.command(), timeoutMs: LIMIT_MS });
+        expect(read(dockerVersion, output)).toEqual({ value: expect.stringMatching(/^\d+\.\d+\.\d+/) });
+      });
+
+      it.each([
+        ['that the user may not use', 'denied', 'may not use Docker', /did not answer: permission denied/],
+        ['that is not installed', 'bare', 'docker is not installed', /^docker is not on the host's PATH$/],
+      ] as const)('%s is said to be', async (_, which, message, why) => {
+        const at = world.drivers.host(world[which]);
+        const failure = { retryable: false, message: expect.stringContaining(message) as unknown };
+        await expect(at.runtime('docker').find({ 'tandem.cluster': CLUSTER })).rejects.toMatchObject(failure);
+        await expect(at.runtime('docker').start(containerOf(ARGV))).rejects.toMatchObject(failure);
+        const request = { reference: `${CLOSED_REGISTRY}/team/engine:1`, pullTimeoutMs: LIMIT_MS };
+        for (const how of [{ policy: 'missing' }, { policy: 'always' }, { policy: 'always', login: LOGIN }] as const)
+          await expect(resolveImage(at, { ...request, ...how })).rejects.toMatchObject(failure);
+        const output = await at.run({ argv: dockerVersion.command(), timeoutMs: LIMIT_MS });
+        expect(read(dockerVersion, output).why).toMatch(why);
       });
 
       it('waits for the limit where the first process has no handler for TERM: the kernel sends it none', async () => {
@@ -350,20 +454,63 @@ for (const { name, missing, start } of WORLDS) {
         const request = { policy: 'never', pullTimeoutMs: LIMIT_MS } as const;
         const { id } = await resolveImage(host, { reference: world.image, ...request });
         expect(await resolveImage(host, { reference: id, ...request })).toEqual({ id });
+        const unit = containerOf(ARGV, { image: 'tandem-lab/none:1', imageId: id });
+        expect(await docker.start(unit)).toMatchObject({ running: true, imageId: id });
         await expect(resolveImage(host, { reference: 'tandem-lab/none:1', ...request })).rejects.toMatchObject({
           code: 'IMAGE_UNAVAILABLE',
         });
       });
 
-      it('says when a registry does not answer, which may pass; and leaves no credentials', async () => {
-        const request = { reference: '127.0.0.1:1/none:1', policy: 'missing', pullTimeoutMs: LIMIT_MS } as const;
-        const failure = { code: 'IMAGE_UNAVAILABLE', retryable: true };
-        const credentials = () => sh('ls -d /tmp/tmp.* ~/.docker 2>/dev/null || :');
-        const before = await credentials();
-        await expect(resolveImage(host, request)).rejects.toMatchObject(failure);
-        const login = { user: 'bot', password: 'p:w' };
-        await expect(resolveImage(host, { ...request, login })).rejects.toMatchObject(failure);
-        expect(await credentials()).toBe(before);
+      describe('asks registries, and keeps no credentials', () => {
+        const image = 'team/engine:1';
+        const request = { policy: 'missing', pullTimeoutMs: LIMIT_MS } as const;
+        const credentials = Buffer.from(`${LOGIN.user}:${LOGIN.password}`).toString('base64');
+        afterEach(async () => {
+          expect(await sh('grep -rlsF "$1" ~ /dev/shm/tandem-* /tmp/tandem-???????????????? || :', credentials)).toBe(
+            '',
+          );
+        });
+
+        it('for an image, which it then has under its name and its digest', async () => {
+          const reference = `${REGISTRY}/${image}`;
+          const resolved = await resolveImage(host, { ...request, reference });
+          expect(await resolveImage(host, { ...request, reference, policy: 'never' })).toEqual(resolved);
+          const argv = ['docker', 'image', 'inspect', '--format', '{{json .RepoDigests}}', reference];
+          const digests = JSON.parse(await host.must({ argv, timeoutMs: LIMIT_MS })) as readonly string[];
+          const digest = digests.find((each) => each.startsWith(`${REGISTRY}/team/engine@sha256:`))!;
+          expect(await resolveImage(host, { ...request, reference: digest, policy: 'always' })).toEqual(resolved);
+        });
+
+        it('at a mirror, and has it under its own name', async () => {
+          const resolved = await resolveImage(host, { ...request, reference: image, mirror: REGISTRY });
+          expect(await resolveImage(host, { ...request, reference: image, policy: 'never' })).toEqual(resolved);
+        });
+
+        it('with a login, and is refused without one, with a wrong one, and where there is no such tag', async () => {
+          const refusal = (evidence: RegExp) => ({
+            code: 'IMAGE_UNAVAILABLE',
+            retryable: false,
+            message: expect.stringContaining('is refused by its registry') as unknown,
+            evidence: expect.stringMatching(evidence) as unknown,
+          });
+          const closed = { ...request, reference: `${CLOSED_REGISTRY}/${image}` };
+          await expect(resolveImage(host, closed)).rejects.toMatchObject(refusal(/no basic auth credentials/));
+          const wrong = { ...LOGIN, password: 'wrong' };
+          await expect(resolveImage(host, { ...closed, login: wrong })).rejects.toMatchObject(
+            refusal(/login attempt to .* failed with status: 401 Unauthorized/),
+          );
+          const { id } = await resolveImage(host, { ...closed, login: LOGIN });
+          expect(id).toMatch(/^sha256:/);
+          const other = { ...request, reference: `${REGISTRY}/team/engine:2` };
+          await expect(resolveImage(host, other)).rejects.toMatchObject(refusal(/manifest unknown/));
+        });
+
+        it('and says when one does not answer, which may pass', async () => {
+          const silent = { ...request, reference: '127.0.0.1:1/none:1' };
+          const failure = { code: 'IMAGE_UNAVAILABLE', retryable: true };
+          await expect(resolveImage(host, silent)).rejects.toMatchObject(failure);
+          await expect(resolveImage(host, { ...silent, login: LOGIN })).rejects.toMatchObject(failure);
+        });
       });
 
       it('that is stopped is said to be; what ran has ended once it is back, and can be started again', async () => {

@@ -147,6 +147,15 @@ describe('the docker client refuses, in its own words,', () => {
 });
 
 describe('a container', () => {
+  it('is removed once: who asks meanwhile is told so', async () => {
+    await sh(`docker run -d --name twice ${IMAGE} sleep 600`);
+    const { docker } = sim.host('host-0');
+    const removals = [1, 2].map(() => docker.remove(docker.find('twice'), true));
+    await expect(removals[1]).rejects.toThrow('removal of container twice is already in progress');
+    await removals[0];
+    expect((await sh('docker ps -aq')).stdout).toBe('');
+  });
+
   it('is made once: its name is taken until it is removed', async () => {
     const first = await sh(`docker run -d --name one ${IMAGE} sleep 60`);
     expect(first.stdout).toMatch(/^[0-9a-f]{64}\n$/);
@@ -324,9 +333,9 @@ describe('images', () => {
     const pull = () => sh(`DOCKER_CONFIG=$HOME/dc docker pull -q ${PRIVATE}`);
     const login = (password: string) =>
       sh('DOCKER_CONFIG=$HOME/dc docker login -u bot --password-stdin registry.example:5000', 'host-0', password);
-    expect((await pull()).stderr).toContain('pull access denied');
+    expect((await pull()).stderr).toContain('no basic auth credentials');
     expect((await login('wrong')).stderr).toBe(
-      'Error response from daemon: Get "https://registry.example:5000/v2/": unauthorized: incorrect username or password\n',
+      'Error response from daemon: login attempt to https://registry.example:5000/v2/ failed with status: 401 Unauthorized\n',
     );
     expect((await login('p:w')).stdout).toBe('Login Succeeded\n');
     expect((await pull()).stdout).toBe(`${PRIVATE}\n`);

@@ -59,6 +59,7 @@ export class DockerEngine {
   readonly counts: DockerCounts;
   readonly #options: DockerOptions;
   #starting = new Set<string>();
+  #removing = new Set<string>();
   /** The machine went down: nothing is started or written any more, also not by a call that was under way. */
   #off = false;
 
@@ -110,7 +111,13 @@ export class DockerEngine {
     if (!found) throw denied;
     const { login, pullSeconds } = found.entry;
     const given = auths[asked.registry];
-    if (login && (given?.user !== login.user || given.password !== login.password)) throw denied;
+    if (login && (given?.user !== login.user || given.password !== login.password)) {
+      if (asked.registry === 'docker.io') throw denied;
+      const path = asked.familiar.slice(asked.registry.length + 1);
+      throw daemonError(
+        `Head "https://${asked.registry}/v2/${path}/manifests/${asked.digest ?? asked.tag}": no basic auth credentials`,
+      );
+    }
     const fresh = !this.images.some(({ id }) => id === found.image.id);
     if (fresh) await sleep(pullSeconds * 1000, undefined, { signal });
     this.counts.pulled += 1;
@@ -256,6 +263,9 @@ export class DockerEngine {
         `cannot remove container "/${container.name}": container is running: stop the container before removing or force remove`,
       );
     }
+    if (this.#removing.has(container.id))
+      throw daemonError(`removal of container ${container.name} is already in progress`);
+    this.#removing.add(container.id);
     if (container.unit) {
       const { exited } = container.unit;
       container.unit.signal('SIGKILL');

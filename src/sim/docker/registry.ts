@@ -75,8 +75,11 @@ export function login(it: Run): number {
     ({ reference, login: account }) => account && parseReference(reference)?.registry === registry,
   );
   if (!accounts.some(({ login: account }) => account!.user === user && account!.password === password)) {
-    const url = registry === 'docker.io' ? 'https://registry-1.docker.io/v2/' : `https://${registry}/v2/`;
-    throw daemonError(`Get "${url}": unauthorized: incorrect username or password`);
+    throw daemonError(
+      registry === 'docker.io'
+        ? 'Get "https://registry-1.docker.io/v2/": unauthorized: incorrect username or password'
+        : `login attempt to https://${registry}/v2/ failed with status: 401 Unauthorized`,
+    );
   }
   const file = configFile(host, call, config);
   mkdirSync(join(file, '..'), { recursive: true, mode: 0o700 });
