@@ -4,7 +4,7 @@ import { begin, endAll, modelFolder, type Given } from './engine-support.ts';
 import { QUESTIONS, shapeAt, STARTS, startPair, type Pair, type World } from './engine-questions.ts';
 
 /** Slow enough that each of its states is met. */
-const quick = (given: Given) => begin({ ...given, timing: { startSeconds: 0.4, warmupSeconds: 0.4, secondMs: 20 } });
+const quick = (given: Given) => begin({ ...given, timing: { startSeconds: 0.4, warmupSeconds: 1, secondMs: 20 } });
 /** Rows of real engines that the simulated one never shows: KV release after an abort and one inner stage of decode. */
 const NOT_MODELLED = [/^sglang:decode_deferred_kv_release_total /, /stage=decode_prepare/];
 
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(endAll);
 
-/** What SGLang's own engines answered: written by `UPDATE_GOLDEN=1 npm run test:sglang`, never from here. */
+/** What SGLang's own engines answered, as test/sglang/real/engine.test.ts writes it; never from here. */
 const golden = async (name: string): Promise<unknown> =>
   JSON.parse(await readFile(new URL(`../golden/engine/${name}.json`, import.meta.url), 'utf8'));
 

@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../support/processes.ts';
 import { ask, chatBody, meeting, type Answer, type AskedEngine, type Given } from './engine-support.ts';
 
 /**
  * What an engine is asked, be it simulated or SGLang's own: each answer is what both must agree on, which is shapes,
  * order, statuses, exit codes and log lines, and no values. Those of real engines are in test/golden/engine, where
- * `UPDATE_GOLDEN=1 npm run test:sglang` writes them.
+ * `UPDATE_GOLDEN=1 npm run test:sglang -- test/sglang/real/engine` writes them.
  */
 export interface World {
   /** A model folder that it can serve. */
@@ -42,29 +43,44 @@ const givenFor = ({ model }: World, role: (typeof ROLES)[number]): Given => ({
 /** Starts a prefill and a decode engine, and looks on. */
 export async function startPair(world: World): Promise<Pair> {
   const [prefill, decode] = await Promise.all(ROLES.map((role) => world.begin(givenFor(world, role))));
-  const paths = ['/ready', '/ping', '/health', '/v1/models', '/server_info', '/v1/loads'];
-  const seen = (engine: AskedEngine) =>
-    Promise.all(paths.map(async (path) => [path, await changes(engine, path)] as const));
-  const [first, second] = await Promise.all([seen(prefill!), seen(decode!)]);
+  const [first, second] = await Promise.all([roundsOf(prefill!), roundsOf(decode!)]);
   await Promise.all([prefill!.logged(MARKS.at(-1)!), decode!.logged(MARKS.at(-1)!)]);
-  const starting = { prefill: Object.fromEntries(first), decode: Object.fromEntries(second) };
-  return { prefill: prefill!, decode: decode!, starting };
+  return { prefill: prefill!, decode: decode!, starting: { prefill: first, decode: second } };
 }
 
-/** What a path answers while an engine starts, each change once. */
-async function changes(engine: AskedEngine, path: string): Promise<readonly (number | string)[]> {
-  const seen: (number | string)[] = [];
+const PATHS = ['/ready', '/ping', '/health', '/health_generate', '/v1/models', '/server_info', '/v1/loads'];
+/** A path has not answered after this: of a ready engine only those of its health, which sleep for 1 s first. */
+const SLOW_MS = 900;
+type Round = Readonly<Record<string, number | string>>;
+
+/**
+ * What all paths answer while an engine starts, until it is healthy; rounds that are equal once. A round may meet a
+ * change halfway, and then the next one differs: it counts where two in a row agree.
+ */
+async function roundsOf(engine: AskedEngine): Promise<readonly Round[]> {
+  const rounds: Round[] = [];
+  const status = (path: string) =>
+    engine.get(path).then(
+      (answer) => answer.status,
+      () => 'refused',
+    );
+  const inTime = (path: string) => Promise.race([status(path), sleep(SLOW_MS, 'slow', { ref: false })]);
+  let last: Round = {};
   await eventually(
     async () => {
-      const answer = engine.get(path).then(({ status }) => status);
-      const state = await answer.catch(() => 'refused');
-      if (seen.at(-1) !== state) seen.push(state);
-      return state === 200;
+      const next = await eachOf(PATHS, inTime);
+      if (same(next, last) && !same(next, rounds.at(-1))) rounds.push(next);
+      last = next;
+      return rounds.at(-1)?.['/ready'] === 200;
     },
     { limitMs: LIMIT_MS, everyMs: 10 },
   );
-  return seen;
+  return [...rounds, await eachOf(PATHS, status)];
 }
+
+const same = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other);
+const eachOf = async <T>(names: readonly string[], look: (name: string) => Promise<T>) =>
+  Object.fromEntries(await Promise.all(names.map(async (name) => [name, await look(name)] as const)));
 
 /** Lines of a prefill engine's log while it starts, in their order; a decode engine has no bootstrap server. */
 export const MARKS = [
@@ -82,11 +98,10 @@ export const MARKS = [
   'End of disaggregation warmup',
   'The server is fired up and ready to roll!',
 ];
-/** The marks that a log holds, in its order, and how often the last one. */
-function marksOf({ lines }: AskedEngine): Json {
+/** The marks that lines hold, in the lines' order. */
+function marksIn(lines: readonly string[], marks: readonly string[]): readonly string[] {
   const at = (mark: string) => lines.findIndex((line) => line.includes(mark));
-  const found = MARKS.filter((mark) => at(mark) >= 0).toSorted((a, b) => at(a) - at(b));
-  return { marks: found, ready: lines.filter((line) => line.includes(MARKS.at(-1)!)).length };
+  return marks.filter((mark) => at(mark) >= 0).toSorted((one, other) => at(one) - at(other));
 }
 
 const ofBoth = async (pair: Pair, look: (engine: AskedEngine) => unknown): Promise<Json> => ({
@@ -99,18 +114,24 @@ export const shapeAt = (path: string) => (pair: Pair) =>
     const answer = await engine.get(path);
     return answer.status === 200 ? shape(answer.json()) : told(answer);
   });
-/** Answers to a request that both halves get; of a stream, prefill's one token may have text or not. */
+/** Answers to a request that both halves get. */
 const halves = async ({ prefill, decode }: Pair, path: string, body: object) => {
   const both = { ...body, ...meeting(prefill) };
   const [first, second] = await Promise.all([prefill.post(path, both), decode.post(path, both)]);
   return { prefill: told(first), decode: told(second) };
 };
-/** Long enough that some tokens have text. */
-const WORDS = { max_tokens: 64, ignore_eos: true };
+/** Many tokens, each with text: the real model's token 32 is a question mark. */
+const WORDS = { max_tokens: 64, ignore_eos: true, logit_bias: { 32: 100 } };
 
 /** Of two engines that serve; asked one after the other, in this order. */
 export const QUESTIONS: Readonly<Record<string, (pair: Pair, world: World) => Promise<unknown>>> = {
-  starting: async (pair) => ({ paths: pair.starting, log: await ofBoth(pair, marksOf) }),
+  starting: async (pair) => ({
+    rounds: pair.starting,
+    log: await ofBoth(pair, ({ lines }) => ({
+      marks: marksIn(lines, MARKS),
+      ready: lines.filter((line) => line.includes(MARKS.at(-1)!)).length,
+    })),
+  }),
   models: shapeAt('/v1/models'),
   'model-info': shapeAt('/model_info'),
   'server-info': shapeAt('/server_info'),
@@ -119,9 +140,9 @@ export const QUESTIONS: Readonly<Record<string, (pair: Pair, world: World) => Pr
   completion: (pair) => halves(pair, '/v1/completions', { model: 'any', prompt: 'Once', ...WORDS }),
   generate: (pair) =>
     halves(pair, '/generate', { text: 'Once', sampling_params: { max_new_tokens: 64, ignore_eos: true } }),
-  stream: async (pair) => (await halves(pair, CHAT, chatBody({ ...WORDS, stream: true }))).decode,
-  'stream-with-usage': async (pair) =>
-    (await halves(pair, CHAT, chatBody({ ...WORDS, stream: true, stream_options: { include_usage: true } }))).decode,
+  stream: (pair) => halves(pair, CHAT, chatBody({ ...WORDS, stream: true })),
+  'stream-with-usage': (pair) =>
+    halves(pair, CHAT, chatBody({ ...WORDS, stream: true, stream_options: { include_usage: true } })),
   errors: (pair) => ofBoth(pair, errorsOf),
   control: (pair) => ofBoth(pair, controlOf),
   'without-its-half': withoutHalf,
@@ -200,19 +221,18 @@ async function terminated({ prefill, decode }: Pair): Promise<Json> {
   decode.signal('SIGTERM');
   await decode.logged('SIGTERM received');
   const paths = ['/ready', '/health', '/v1/models', '/v1/loads'];
-  const statuses = await Promise.all(paths.map(async (path) => [path, (await decode.get(path)).status] as const));
+  const statuses = await eachOf(paths, async (path) => (await decode.get(path)).status);
   const late = await ask(prefill, decode);
   const whole = told((await stream).decode);
   prefill.signal('SIGTERM');
   const exits = await Promise.all([prefill.exited, decode.exited]);
   const marks = ['SIGTERM received', 'Gracefully exiting', 'Remaining number of requests 0'];
-  const log = decode.lines.slice(from).join('\n');
   return {
-    statuses: Object.fromEntries(statuses),
+    statuses,
     'a request after it': told(late.decode),
     'the stream': whole,
     exits,
-    log: marks.filter((mark) => log.includes(mark)),
+    log: marksIn(decode.lines.slice(from), marks),
   };
 }
 
@@ -231,12 +251,11 @@ export const STARTS: Readonly<Record<string, (world: World) => Promise<unknown>>
     const { host, port } = first;
     const second = await world.begin({ ...givenFor(world, 'decode'), host, port });
     const code = await second.exited;
-    const marks = ['[Errno 98] error while attempting to bind on address', MARKS.at(-1)!];
-    const log = second.lines.join('\n');
-    // 3 or 137: its HTTP server ends it, or its warm-up that the other engine answered.
+    const marks = ['[Errno 98] error while attempting to bind on address', MARKS.at(-1)!, 'kill_process_tree called'];
     const end = {
-      failed: code !== 0,
-      log: marks.filter((mark) => log.includes(mark)),
+      // Its HTTP server gives up with 3, and kills the rest of it, whose watchdog may kill it in turn.
+      code: code === 3 || code === 137 ? '3 or 137' : code,
+      log: marksIn(second.lines, marks),
       first: (await first.get('/ready')).status,
     };
     first.signal('SIGKILL');
@@ -249,9 +268,8 @@ export const STARTS: Readonly<Record<string, (world: World) => Promise<unknown>>
     const { host, bootstrapPort } = first;
     const second = await world.begin({ ...givenFor(world, 'prefill'), host, bootstrapPort });
     await second.ready;
-    const log = second.lines.join('\n');
     const marks = ['CommonKVBootstrapServer started', 'Server error: [Errno 98]', MARKS.at(-1)!];
-    const end = { ready: (await second.get('/ready')).status, log: marks.filter((mark) => log.includes(mark)) };
+    const end = { ready: (await second.get('/ready')).status, log: marksIn(second.lines, marks) };
     for (const engine of [first, second]) engine.signal('SIGKILL');
     await Promise.all([first.exited, second.exited]);
     return end;
@@ -278,12 +296,10 @@ async function endOf(begun: Promise<AskedEngine>): Promise<Json> {
 function told({ status, headers, text }: Answer): Json {
   const type = headers['content-type']?.split(';')[0] ?? '';
   if (type !== 'text/event-stream') return { status, type, body: text === '' ? '' : shapeOfText(text) };
-  const chunks = text.split('\n\n').filter((chunk) => chunk !== '');
-  const shapes = chunks.map((chunk) => {
-    const data = chunk.replace(/^data: /, '');
-    return data === '[DONE]' ? data : shapeOfText(data);
+  const shapes = text.split(/(?<=\n\n)/).map((chunk) => {
+    const [, field, value] = /^(\w+): (.*)\n\n$/.exec(chunk) ?? [undefined, 'no event', chunk];
+    return { [field!]: value === '[DONE]' ? value : shapeOfText(value!) };
   });
-  const same = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other);
   return { status, type, chunks: shapes.filter((each, index) => index === 0 || !same(each, shapes[index - 1])) };
 }
 

@@ -402,7 +402,8 @@ describe('a starting engine', () => {
     const first = await serve({ model });
     const second = await begin({ model, host: first.host, port: first.port });
     expect(await second.exited).toBe(137);
-    expect(second.lines.at(-1)).toContain('fired up and ready to roll');
+    expect(second.lines.at(-2)).toContain('fired up and ready to roll');
+    expect(second.lines.at(-1)).toContain('kill_process_tree called');
     expect(second.lines.join('\n')).toContain('[Errno 98] error while attempting to bind on address');
     expect((await first.get('/ready')).status).toBe(200);
   });

@@ -32,6 +32,7 @@ const SHUTDOWN_SECONDS = 1;
 const WARMUP_TRIES = 120;
 const KILLED = 137;
 const TERMINATED = 143;
+const KILLS_ITSELF = 'kill_process_tree called: parent_pid=1, include_parent=True, pid=1';
 
 /** Starts a simulated engine in this process; it goes on by itself. Rejects never: what goes wrong is an exit code and a log. */
 export function startEngine(options: EngineOptions): Promise<RunningEngine> {
@@ -208,7 +209,7 @@ class Engine implements RunningEngine {
         KILLED,
         'ValueError: Loaded weights leave no GPU memory for the KV cache. Raise --mem-fraction-static or use more GPUs.',
         'Received sigquit from a child process. It usually means the child failed.',
-        'kill_process_tree called: parent_pid=1, include_parent=True, pid=1',
+        KILLS_ITSELF,
       );
     }
     const { maxTotalTokens, maxRunning, args } = settings;
@@ -258,10 +259,10 @@ class Engine implements RunningEngine {
   async #warmUpElsewhere(host: string, port: number): Promise<Exit> {
     for (let attempt = 1; attempt <= WARMUP_TRIES; attempt += 1) {
       const answer = await fetch(`http://${host}:${port}/model_info`).catch(() => undefined);
-      if (answer?.ok) return new Exit(KILLED, 'The server is fired up and ready to roll!');
+      if (answer?.ok) return new Exit(KILLED, 'The server is fired up and ready to roll!', KILLS_ITSELF);
       await this.#clock.patience(1);
     }
-    return new Exit(KILLED, 'Initialization failed. warmup error: Traceback (most recent call last):');
+    return new Exit(KILLED, 'Initialization failed. warmup error: Traceback (most recent call last):', KILLS_ITSELF);
   }
 
   #spoil(): void {

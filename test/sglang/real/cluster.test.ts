@@ -18,7 +18,9 @@ import { allOf, startTemporalStack, type TemporalStack } from '../../support/tem
 import {
   askWhole,
   crossed,
+  endJob,
   endNext,
+  isBetween,
   met,
   roomsOfJob,
   roomsOfNext,
@@ -127,13 +129,20 @@ const specOf = (name: string): ClusterSpec =>
     upgrade: { drainTimeoutSeconds: 60, settleSeconds: 1 },
   });
 
-/** What Tandem left; SGLang keeps caches of its own in its user's home and in /tmp. */
-const left = async () =>
-  leftIn(before, await labPicture(lab)).filter((row) => !/ files \+ (\/home\/ops\/\.cache|\/tmp\/)/.test(row));
+/** Caches and unnamed temporary files that SGLang and its libraries leave wherever they ran. */
+const ITS_OWN =
+  / files \+ (\/home\/ops\/\.cache(\/sglang\S*)?|\/tmp\/(tmp\w{8}|ops\/cutlass_python_cache|ops)(\/\S*)?) /;
+/** What Tandem left. */
+const left = async () => leftIn(before, await labPicture(lab)).filter((row) => !ITS_OWN.test(row));
 const served = async () => (await stack.client.record('real')).serving!;
-/** First pid of an engine on its host. */
-const pidOn = async (host: string) =>
-  (await lab.host(host).run(['pgrep', '-f', '-o', 'sglang.launch_server'])).stdout.trim();
+/** The first process of an engine on its host, or the router's container, as it was started. */
+const runsOn = async (host: string) => {
+  const engine = ['pgrep', '-f', '-o', 'sglang.launch_server'];
+  const router = ['docker', 'ps', '--no-trunc', '--format', '{{.ID}}'];
+  const { stdout, stderr } = await lab.host(host).run(host === 'r0' ? router : engine);
+  expect([host, stdout, stderr]).toEqual([host, expect.stringMatching(/^[0-9a-f]+\n?$/), '']);
+  return stdout;
+};
 
 suite(`SGLang’s own engines${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
   it(
@@ -156,12 +165,13 @@ suite(`SGLang’s own engines${why === undefined ? '' : ` (skipped: ${why})`}`, 
   it(
     'of which one is killed are repaired by the same spec, and the others run on',
     async () => {
-      const [p0, d0, d1] = [await pidOn('p0'), await pidOn('d0'), await pidOn('d1')];
+      const others = ['p0', 'd0', 'r0'];
+      const [before, killed] = [await Promise.all(others.map(runsOn)), await runsOn('d1')];
       await lab.host('d1').run(['pkill', '-KILL', '-f', 'sglang']);
       const admitted = await stack.begin(specOf('real'));
       expect(await told(stack.ended('real', admitted, START_MS))).toBe('succeeded');
-      expect([await pidOn('p0'), await pidOn('d0')]).toEqual([p0, d0]);
-      expect(await pidOn('d1')).not.toBe(d1);
+      expect(await Promise.all(others.map(runsOn))).toEqual(before);
+      expect(await runsOn('d1')).not.toBe(killed);
     },
     START_MS,
   );
@@ -198,7 +208,7 @@ suite(`SGLang’s own engines${why === undefined ? '' : ` (skipped: ${why})`}`, 
         await listed((entries) => entries.filter(isNext).length === 2, 'the router has the next generation');
         const soaked = async () => (await roomsOfNext(lab.host('d0'))).size >= 8;
         await until('both generations serve', soaked, { limitMs: START_MS, everyMs: 500 });
-        // Retire: cordon by a key of its own, wait until nothing is open there, take it out.
+        // Retire: cordon by a key of its own, wait until nothing is open there, take it out, end it.
         for (const { id } of old) await router.rekey(id, { pairingKey: `cordon-${id}` });
         const idle = ({ pairingKey, load: open }: RouterEntry) =>
           pairingKey?.startsWith('cordon-') === true && open === 0;
@@ -207,6 +217,7 @@ suite(`SGLang’s own engines${why === undefined ? '' : ` (skipped: ${why})`}`, 
         await until('they say so too', async () => (await open()).every((count) => count === 0), { limitMs: START_MS });
         for (const { id } of old) await router.remove(id);
         await listed((entries) => entries.length === 2, 'the old generation is gone');
+        for (const host of ['p0', 'd0', 'd1']) await endJob(lab.host(host), jobOn(host));
         const before = load.asked();
         await until('the next serves alone', () => load.asked() >= before + 100, { limitMs: START_MS });
         expect(await load.end()).toEqual([]);
@@ -239,10 +250,12 @@ suite(`SGLang’s own engines${why === undefined ? '' : ` (skipped: ${why})`}`, 
   );
 
   it(
-    'that are cancelled while they load leave every host as it was',
+    'that are cancelled while they load weights leave every host as it was',
     async () => {
       const admitted = await stack.begin(specOf('cut'));
-      await stack.seen(admitted, 'engines load', ({ stage }) => stage === 'start-decode');
+      const loads = () =>
+        isBetween(lab.host('d0'), `tandem-cut-decode-0-${admitted.deployment}`, 'Load weight begin', 'fired up');
+      await until('an engine loads its weights', loads, { limitMs: START_MS / 2, everyMs: 100 });
       await stack.client.cancel('cut', { actor: 'tester' });
       expect(await told(stack.ended('cut', admitted, START_MS))).toMatch(/^cancelled/);
       expect(await left()).toEqual([]);

@@ -11,7 +11,7 @@ import { expectGolden } from '../../support/golden.ts';
 
 /**
  * SGLang's own engines on CPU are asked what the simulated ones are. What they answer is in test/golden/engine, and
- * `UPDATE_GOLDEN=1 npm run test:sglang` writes it there.
+ * `UPDATE_GOLDEN=1 npm run test:sglang -- test/sglang/real/engine` writes it there.
  */
 const environment = process.env['TANDEM_SGLANG_ENV'];
 const suite = environment === undefined ? describe.skip : describe;

@@ -69,6 +69,19 @@ export async function endNext(host: LabHost): Promise<void> {
   await needs(host.run(['sh', '-c', script]));
 }
 
+/** Ends the engine that runs as this job, as its stop does, and waits until it is gone; its log stays. */
+export async function endJob(host: LabHost, job: string): Promise<void> {
+  // The last of its starts.
+  const script = `for turn in ${jobFolder(job)}/[0-9]*; do :; done; read -r pid rest <"$turn/pid" && kill -s TERM -- "-$pid" && while kill -0 -- "-$pid" 2>/dev/null; do sleep 1; done`;
+  await needs(host.run(['sh', '-c', script]));
+}
+
+/** True once the log of a job has a line with the first text and none yet with the second. */
+export async function isBetween(host: LabHost, job: string, since: string, until: string): Promise<boolean> {
+  const { stdout } = await host.run(['sh', '-c', `cat ${jobFolder(job)}/stdout ${jobFolder(job)}/stderr`]);
+  return stdout.includes(since) && !stdout.includes(until);
+}
+
 /** The rooms in the log of an engine, in which a prefill and a decode engine meet for one request. */
 export const roomsOfJob = (host: LabHost, job: string) =>
   roomsIn(host, `${jobFolder(job)}/stdout ${jobFolder(job)}/stderr`);

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Runs the tests against SGLang's own engines on CPU, as root where Docker Engine is: `npm run test:sglang`.
+# Runs the tests against SGLang's own engines on CPU, as root where Docker Engine is: `npm run test:sglang`,
+# or those of some files: `npm run test:sglang -- FILES`.
 set -eu
 cd "$(dirname "$0")/../../.."
 TANDEM_SGLANG_ENV=$(sh scripts/sglang/environment.sh)
 export TANDEM_SGLANG_ENV
-NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec npx --no-install jest --runInBand --verbose test/sglang
+[ $# -gt 0 ] || set -- test/sglang
+NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec npx --no-install jest --runInBand --verbose "$@"
