@@ -40,10 +40,15 @@ const givenFor = ({ model }: World, role: (typeof ROLES)[number]): Given => ({
   env: { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: PATIENCE, SGLANG_DISAGGREGATION_WAITING_TIMEOUT: PATIENCE },
 });
 
-/** Starts a prefill and a decode engine, and looks on. */
+/** Starts a prefill and a decode engine, and looks on. Errors: one that ends, with the end of its log. */
 export async function startPair(world: World): Promise<Pair> {
   const [prefill, decode] = await Promise.all(ROLES.map((role) => world.begin(givenFor(world, role))));
-  const [first, second] = await Promise.all([roundsOf(prefill!), roundsOf(decode!)]);
+  const ended = [prefill!, decode!].map(async ({ exited, lines }) => {
+    const code = await exited;
+    throw new Error(`an engine ended with ${code} while it started: ${lines.slice(-5).join('\n')}`);
+  });
+  const started = Promise.all([roundsOf(prefill!), roundsOf(decode!)]);
+  const [first, second] = await Promise.race([started, ...ended]);
   await Promise.all([prefill!.logged(MARKS.at(-1)!), decode!.logged(MARKS.at(-1)!)]);
   return { prefill: prefill!, decode: decode!, starting: { prefill: first, decode: second } };
 }
