@@ -187,72 +187,69 @@ function nameConflict(host: Host, unit: UnitSpec, found: UnitState, key: string)
 function startFailure(host: Host, unit: UnitSpec, output: Output): DeployError {
   const { stderr } = output;
   const image = unit.container!.imageId ?? unit.container!.image;
-  if (/unable to find image|no such image|pull access denied|manifest unknown/i.test(stderr)) {
-    return new DeployError({
-      code: 'IMAGE_UNAVAILABLE',
-      message: `${host.ref.name}: the image ${image} is not there`,
-      remedy: `Run "docker pull ${unit.container!.image}" on ${host.ref.name}, or set engine.pull.policy to missing.`,
-      retryable: false,
-      host: host.ref.name,
+  return dockerFailure(host, ['run', unit.name], output, () =>
+    /unable to find image|no such image|pull access denied|manifest unknown/i.test(stderr)
+      ? new DeployError({
+          code: 'IMAGE_UNAVAILABLE',
+          message: `${host.ref.name}: the image ${image} is not there`,
+          remedy: `Run "docker pull ${unit.container!.image}" on ${host.ref.name}, or set engine.pull.policy to missing.`,
+          retryable: false,
+          host: host.ref.name,
+          evidence: tail(stderr),
+        })
+      : undefined,
+  );
+}
+
+/**
+ * Why docker did not do it, in the operator's words. `known` tells what only this command can mean: it is asked once Docker
+ * itself is not to blame, whose words are like a registry's.
+ */
+export function dockerFailure(
+  host: Host,
+  argv: readonly string[],
+  { stderr, exitCode }: Output,
+  known: () => DeployError | undefined = () => undefined,
+): DeployError {
+  const { name, user } = host.ref;
+  const failure = (message: string, remedy: string, retryable: boolean) =>
+    new DeployError({
+      code: 'COMMAND_FAILED',
+      message: `${name}: ${message}`,
+      remedy,
+      retryable,
+      host: name,
       evidence: tail(stderr),
     });
-  }
-  return dockerFailure(host, ['run', unit.name], output);
-}
-
-/** Why docker did not do it, in the operator's words. */
-export function dockerFailure(host: Host, argv: readonly string[], output: Output): DeployError {
-  const { exitCode } = output;
-  const unusable = dockerUnusable(host, output);
-  if (unusable) return unusable;
-  return commandFailed(host, output, {
-    what: `docker ${argv[0]} ${argv.at(-1)} ended with exit code ${exitCode}`,
-    remedy:
-      exitCode === 127
-        ? `The image lacks the program: see engine.command, and what docker said.`
-        : `Read what docker said, and run it on ${host.ref.name} by hand.`,
-  });
-}
-
-/** Why Docker itself cannot be used on a host; undefined where it can, and something else failed. */
-export function dockerUnusable(host: Host, output: Output): DeployError | undefined {
-  const { stderr, exitCode } = output;
-  const { name, user } = host.ref;
   if (/permission denied.*(docker|daemon)|dial unix.*permission denied/is.test(stderr)) {
-    return commandFailed(host, output, {
-      what: `${user} may not use Docker`,
-      remedy: `Run "sudo usermod -aG docker ${user}" on ${name} and log in anew, or set hosts.ssh.become to sudo.`,
-    });
+    return failure(
+      `${user} may not use Docker`,
+      `Run "sudo usermod -aG docker ${user}" on ${name} and log in anew, or set hosts.ssh.become to sudo.`,
+      false,
+    );
   }
   if (/cannot connect to the docker daemon|is the docker daemon running/i.test(stderr)) {
-    return commandFailed(host, output, {
-      what: 'the Docker daemon does not run',
-      remedy: `Run "sudo systemctl start docker" on ${name}.`,
-      retryable: true,
-    });
+    return failure('the Docker daemon does not run', `Run "sudo systemctl start docker" on ${name}.`, true);
   }
   if ((exitCode === 127 || exitCode === 126) && /^(setsid|sh|docker ps): .*docker/m.test(stderr)) {
-    return commandFailed(host, output, {
-      what: 'docker is not installed, or not on the PATH',
-      remedy: `Install Docker on ${name}, or set engine.runtime.`,
-    });
+    return failure(
+      'docker is not installed, or not on the PATH',
+      `Install Docker on ${name}, or set engine.runtime.`,
+      false,
+    );
   }
-  return undefined;
+  const what = `docker ${argv[0]} ${argv.at(-1)}`;
+  return (
+    known() ??
+    failure(
+      `${what} ended with exit code ${exitCode}`,
+      exitCode === 127
+        ? `The image lacks the program: see engine.command, and what docker said.`
+        : `Read what docker said, and run it on ${name} by hand.`,
+      false,
+    )
+  );
 }
-
-const commandFailed = (
-  host: Host,
-  { stderr }: Output,
-  { what, remedy, retryable = false }: { readonly what: string; readonly remedy: string; readonly retryable?: boolean },
-) =>
-  new DeployError({
-    code: 'COMMAND_FAILED',
-    message: `${host.ref.name}: ${what}`,
-    remedy,
-    retryable,
-    host: host.ref.name,
-    evidence: tail(stderr),
-  });
 
 function gone(host: Host, name: string): never {
   throw new DeployError({

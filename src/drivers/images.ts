@@ -1,5 +1,5 @@
 import { DeployError } from '../errors.ts';
-import { dockerFailure, dockerUnusable } from './docker.ts';
+import { dockerFailure } from './docker.ts';
 import type { Host, Output } from './types.ts';
 
 const SHORT_MS = 60_000;
@@ -36,7 +36,9 @@ export async function resolveImage(host: Host, request: ImageRequest): Promise<{
   if (here !== undefined) return { id: here };
   if (policy === 'never') throw unavailable(host, reference, 'is not there, and engine.pull.policy is never', '');
   const pulled = await pull(host, wanted, request);
-  if (pulled.exitCode !== 0) throw pullFailure(host, wanted, pulled);
+  if (pulled.exitCode !== 0) {
+    throw dockerFailure(host, ['pull', wanted], pulled, () => registryFailure(host, wanted, pulled.stderr));
+  }
   const id = await imageId(host, wanted);
   if (id === undefined) throw unavailable(host, wanted, 'was pulled and is not there', pulled.stdout);
   // Under the spec's own name the next look finds it; a digest cannot be a tag, its id is enough.
@@ -73,10 +75,7 @@ export function mirrored(reference: string, mirror: string): string {
   return `${mirror}/${reference.includes('/') ? '' : 'library/'}${reference}`;
 }
 
-function pullFailure(host: Host, image: string, output: Output): DeployError {
-  const { stderr } = output;
-  const unusable = dockerUnusable(host, output);
-  if (unusable) return unusable; // Its words for that are like a registry's.
+function registryFailure(host: Host, image: string, stderr: string): DeployError | undefined {
   if (
     /manifest (for .* )?(unknown|not found)|not found|pull access denied|unauthorized|denied|no basic auth/i.test(
       stderr,
@@ -90,7 +89,7 @@ function pullFailure(host: Host, image: string, output: Output): DeployError {
       remedy: DAEMON_PROXY,
     });
   }
-  return dockerFailure(host, ['pull', image], output);
+  return undefined;
 }
 
 /** Docker's daemon asks the registry, by its own environment: nothing that this client says gives it a proxy. */

@@ -18,15 +18,16 @@ const LOOKS = {
   groups: 'find /sys/fs/cgroup -ignore_readdir_race -maxdepth 3 -path "*/$GROUP/*" -type d',
 } as const;
 type Kind = keyof typeof LOOKS | 'kept';
-const SCRIPT = Object.entries(LOOKS).map(([kind, look]) =>
-  look.startsWith('docker')
-    ? `[ ! -S /run/docker.sock ] || ${look} | sed 's/^/${kind} /'`
-    : `${look} | sed 's/^/${kind} /'`,
-);
+const SCRIPT = Object.entries(LOOKS)
+  .map(([kind, look]) => {
+    const where = look.startsWith('docker ') ? '[ ! -S /run/docker.sock ] || ' : '';
+    return `${where}${look} | sed 's/^/${kind} /'`;
+  })
+  .join('\n');
 
 /** The host's own: its first process and what that waits by, its servers, connections to them, and this look itself. */
 const OWN_PROCESS =
-  /host-init\.sh| sleep 1$|sshd|^root +(dockerd|containerd) |<defunct>|^root +(\S*sh -c |ps -eo |sed s\/)/;
+  /host-init\.sh|^root +sleep 1$|^\S+ +(\S*\/)?sshd|^root +(dockerd|containerd) |<defunct>|^root +(sh -c \[ ! -S |ps -eo user:16|sed s\/\^)/;
 /** Folders of a user that are made once for all clusters. */
 const STANDING = /^\/home\/\w+\/(\.tandem( |$)|\.tandem\/jobs |leases |models )/;
 /** Complete weights, which hosts keep as a cache as they do images. */
@@ -39,7 +40,7 @@ export async function labPicture(lab: Lab): Promise<Pictures> {
 }
 
 async function pictureOf(host: LabHost): Promise<LabPicture> {
-  const { stdout, stderr } = await host.run(['env', `GROUP=${host.group}`, 'sh', '-c', SCRIPT.join('\n')]);
+  const { stdout, stderr } = await host.run(['env', `GROUP=${host.group}`, 'sh', '-c', SCRIPT]);
   if (stderr !== '') throw new Error(`lab host ${host.name} shows no picture: ${stderr}`);
   const lines = stdout.split('\n').toSorted();
   const rows = (kind: keyof typeof LOOKS) =>
