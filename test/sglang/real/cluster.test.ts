@@ -131,7 +131,7 @@ const specOf = (name: string): ClusterSpec =>
 
 /** Caches and unnamed temporary files that SGLang and its libraries leave wherever they ran. */
 const ITS_OWN =
-  / files \+ (\/home\/ops\/\.cache(\/sglang\S*)?|\/tmp\/(tmp\w{8}|ops\/cutlass_python_cache|ops)(\/\S*)?) /;
+  / files \+ (\/home\/ops\/\.cache(\/sglang(\/\S*)?)?|\/tmp\/tmp\w{8}(\/\S*)?|\/tmp\/ops(\/cutlass_python_cache(\/\S*)?)?) /;
 /** What Tandem left. */
 const left = async () => leftIn(before, await labPicture(lab)).filter((row) => !ITS_OWN.test(row));
 const served = async () => (await stack.client.record('real')).serving!;

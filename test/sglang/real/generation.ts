@@ -78,13 +78,12 @@ export async function endJob(host: LabHost, job: string): Promise<void> {
 
 /** True once the log of a job has a line with the first text and none yet with the second. */
 export async function isBetween(host: LabHost, job: string, since: string, until: string): Promise<boolean> {
-  const { stdout } = await host.run(['sh', '-c', `cat ${jobFolder(job)}/stdout ${jobFolder(job)}/stderr`]);
+  const { stdout } = await host.run(['sh', '-c', `cat ${logsOf(job)}`]);
   return stdout.includes(since) && !stdout.includes(until);
 }
 
 /** The rooms in the log of an engine, in which a prefill and a decode engine meet for one request. */
-export const roomsOfJob = (host: LabHost, job: string) =>
-  roomsIn(host, `${jobFolder(job)}/stdout ${jobFolder(job)}/stderr`);
+export const roomsOfJob = (host: LabHost, job: string) => roomsIn(host, logsOf(job));
 export const roomsOfNext = (host: LabHost) => roomsIn(host, `${NEXT}/log`);
 
 /** Rooms of one generation's engines. */
@@ -102,6 +101,7 @@ const intersection = (one: ReadonlySet<string>, other: ReadonlySet<string>) =>
   [...one].filter((room) => other.has(room));
 
 const jobFolder = (job: string) => `/home/${USER}/.tandem/jobs/${job}`;
+const logsOf = (job: string) => `${jobFolder(job)}/stdout ${jobFolder(job)}/stderr`;
 
 async function roomsIn(host: LabHost, logs: string): Promise<ReadonlySet<string>> {
   const { stdout } = await host.run([
