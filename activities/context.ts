@@ -14,9 +14,19 @@ function current(): Context | undefined {
 /** What the activity last told, so that a beat without news does not wipe it out in the UI. */
 const news = new WeakMap<Context, unknown>();
 
+/** Signals of activities that end as soon as their Temporal worker is to stop. */
+const handingOn = new WeakMap<Context, AbortSignal>();
+
+/** From now on the running activity ends with `stopping` too, since another Temporal worker can go on from there. */
+export function endWith(stopping: AbortSignal): void {
+  const context = current();
+  if (context) handingOn.set(context, AbortSignal.any([context.cancellationSignal, stopping]));
+}
+
 /** Aborts when the activity is cancelled, times out or its Temporal worker stops. */
 export function signal(): AbortSignal {
-  const own = current()?.cancellationSignal ?? new AbortController().signal;
+  const context = current();
+  const own = (context && handingOn.get(context)) ?? context?.cancellationSignal ?? new AbortController().signal;
   setMaxListeners(0, own); // Every command that the activity has under way listens.
   return own;
 }

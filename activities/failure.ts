@@ -1,10 +1,14 @@
 import { ApplicationFailure, CancelledFailure } from '@temporalio/activity';
 import { DeployError } from '../src/errors.ts';
-import { heartbeat, signal } from './context.ts';
+import { HANDED_ON } from '../workflows/fence.ts';
+import { endWith, heartbeat, signal } from './context.ts';
 
 /** Longest text that an error carries into an event history, in characters (a 3 MB message never arrives at all). */
 const TEXT_LIMIT = 4096;
-const HEARTBEAT_EVERY_MS = 4_000;
+/** A cancellation comes back with a heartbeat. */
+const HEARTBEAT_EVERY_MS = 1_000;
+/** Activities that only wait, or that another attempt goes on with where this one was. */
+const RESUMABLE = new Set(['stageWeights', 'fetchImage', 'awaitEngine', 'awaitRouter', 'acceptPair', 'acceptRouted']);
 
 /** What a failed activity tells the workflow, in `ApplicationFailure.details[0]`. */
 export interface FailureDetails {
@@ -18,29 +22,49 @@ type Activity = (...args: never[]) => Promise<unknown>;
 /**
  * Makes activities fit for Temporal, the only place where errors are translated: every activity heartbeats while it
  * runs, which is also how a cancellation reaches it; a `DeployError` becomes an `ApplicationFailure` of its code; and
- * `redact` sees every text before it leaves this machine.
+ * `redact` sees every text before it leaves this machine. Once the Temporal worker is `stopping`, what can be resumed
+ * ends at once, the rest with the worker; both are handed on to another one.
  */
-export function forTemporal<T extends Record<string, Activity>>(activities: T, redact: (text: string) => string): T {
+export function forTemporal<T extends Record<string, Activity>>(
+  activities: T,
+  redact: (text: string) => string,
+  stopping?: AbortSignal,
+): T {
   const clean = (text: string) => truncate(redact(text));
+  const own = (name: string) => (RESUMABLE.has(name) ? stopping : undefined);
   return Object.fromEntries(
-    Object.entries(activities).map(([name, activity]) => [name, wrapped(activity, clean)]),
+    Object.entries(activities).map(([name, activity]) => [name, wrapped(activity, clean, own(name))]),
   ) as T;
 }
 
-function wrapped(activity: Activity, clean: (text: string) => string): Activity {
+function wrapped(activity: Activity, clean: (text: string) => string, stopping: AbortSignal | undefined): Activity {
   return async (...args) => {
+    if (stopping) endWith(stopping);
     const beat = setInterval(() => heartbeat(), HEARTBEAT_EVERY_MS);
     try {
       return await activity(...args);
     } catch (error) {
-      const cancelled = signal();
-      if (cancelled.aborted && cancelled.reason instanceof CancelledFailure) throw cancelled.reason;
+      const { reason } = signal();
+      if (reason instanceof CancelledFailure && reason.message !== SHUTDOWN) throw reason;
+      if (reason !== undefined && (stopping?.aborted || reason instanceof CancelledFailure)) throw handedOn();
       throw failureOf(error, clean);
     } finally {
       clearInterval(beat);
     }
   };
 }
+
+/** What the SDK says where its grace is over. */
+const SHUTDOWN = 'WORKER_SHUTDOWN';
+
+/** The workflow asks for the activity anew, so that no attempt is used up. */
+const handedOn = () =>
+  ApplicationFailure.create({
+    type: HANDED_ON,
+    nonRetryable: true,
+    message: 'its Temporal worker stops; another one goes on',
+    category: 'BENIGN',
+  });
 
 /** The failure that Temporal records for `error`; causes stay out, since their texts were never meant for a history. */
 export function failureOf(error: unknown, clean: (text: string) => string): Error {

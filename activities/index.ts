@@ -25,13 +25,14 @@ export interface Pace {
 
 /**
  * Every activity of a site, fit for Temporal. `redact` removes secrets from any text that leaves this machine; tests
- * put other `weights` behind it, and look again sooner.
+ * put other `weights` behind it, and look again sooner. `stopping` aborts when this Temporal worker is to end.
  */
 export const createActivities = (
   drivers: Drivers,
   redact: (text: string) => string,
   weights: Weights = openWeights(),
   pace: Pace = {},
+  stopping?: AbortSignal,
 ) =>
   forTemporal(
     {
@@ -51,6 +52,7 @@ export const createActivities = (
       ...createPictureActivities(drivers),
     },
     redact,
+    stopping,
   );
 
 export type Activities = ReturnType<typeof createActivities>;

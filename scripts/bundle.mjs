@@ -8,7 +8,11 @@ import { build } from 'esbuild';
 const at = (path) => fileURLToPath(new URL(`../dist/${path}`, import.meta.url));
 const quiet = { log() {}, trace() {}, debug() {}, info() {}, warn: console.warn, error: console.error };
 
-const { code } = await bundleWorkflowCode({ workflowsPath: at('workflows/index.js'), logger: quiet });
+const { code } = await bundleWorkflowCode({
+  workflowsPath: at('workflows/index.js'),
+  workflowInterceptorModules: [at('workflows/interceptors.js')],
+  logger: quiet,
+});
 await writeFile(at('workflow-bundle.js'), code);
 
 const cli = at('src/cli/main.js');

@@ -1,55 +1,76 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure, TimeoutFailure, type UpdateDefinition } from '@temporalio/common';
 import {
   Client,
   Connection,
   QueryRejectedError,
   WithStartWorkflowOperation,
+  WorkflowFailedError,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
-  WorkflowUpdateRPCTimeoutOrCancelledError,
   type WorkflowExecutionInfo,
   type WorkflowHandle,
+  type WorkflowUpdateHandle,
 } from '@temporalio/client';
+import proto from '@temporalio/proto';
 import type { Finding } from './checks/check.ts';
-import { diagnose } from './diagnose.ts';
+import { diagnose, type Present } from './diagnose.ts';
 import { DeployError, ERROR_CODES, type ErrorCode } from './errors.ts';
-import { connectionSettings, dataConverter, temporalUnreachable, type ConnectionSettings } from './connection.ts';
-import { ATTRIBUTES } from '../workflows/attributes.ts';
+import { connectionSettings, connectTemporal, dataConverter, type ConnectionSettings } from './connection.ts';
+import { isAway, isDeadline, isNotYet, noWorker, temporalFailure } from './temporal-failure.ts';
+import type { HeldLease } from './drivers/types.ts';
 import {
   adoptCluster,
+  breakLeasesOf,
   cancelOperation,
   clusterRecord,
   clusterWorkflowId,
+  forceOperation,
   forgetCluster,
   operate,
   operationProgress,
   WORKFLOW_QUEUE,
   type AdoptRequest,
   type Admitted,
+  type BreakRequest,
+  type By,
   type ClusterRecord,
   type OperationProgress,
   type OperationRequest,
 } from '../workflows/messages.ts';
 
+const { WorkflowTaskFailedCause } = proto.temporal.api.enums.v1;
+
 /** How long a request stays valid when nobody takes it, in milliseconds. */
 const REQUEST_VALID_MS = 20_000;
-const CONNECT_TIMEOUT_MS = 5_000;
-const QUERY_DEADLINE_MS = 10_000;
-/** History of a workflow that no Temporal worker has taken: started, and its first task scheduled. */
-const UNTOUCHED_EVENTS = 2;
+/** How long the answer to a request that was taken may be away: breaking leases reaches a host. */
+const ANSWER_MS = 5 * 60_000;
+/** A task that was lost with its Temporal worker is tried twice; what is tried more often cannot go on. */
+const BLOCKED_FROM_ATTEMPT = 3;
+/** Events among which the last failure of a workflow task is looked for. */
+const NEWEST_EVENTS = 20;
+const QUERY_DEADLINE_MS = 6_000;
+/** Pause between two looks at what nobody may do any more. */
+const LOOK_AGAIN_MS = 1_000;
+/** An activity beats twice as often, and a workflow task is taken at once. */
+const SILENT_MS = 8_000;
+/** Longer than an operation's first activity, which asks the same, may wait to be taken. */
+const PROBE_MS = 12_000;
 
 /** All that the CLI asks of Temporal. Errors: TEMPORAL_UNREACHABLE, NO_WORKER, and the codes of refused Updates. */
 export interface TandemClient {
   readonly settings: ConnectionSettings;
   /** Asks for an operation; returns once it is admitted. */
   submit(cluster: string, request: Omit<OperationRequest, 'notAfter'>): Promise<Admitted>;
-  /** Cancels the running operation of a cluster. */
-  cancel(cluster: string, by: { readonly actor: string; readonly reason?: string }): Promise<Admitted>;
+  /** Cancels the running operation of a cluster; with `force` ends one that cannot unwind any more. Errors: NOTHING_RUNNING. */
+  cancel(cluster: string, by: By, options?: { readonly force?: boolean }): Promise<Admitted>;
+  /** Breaks leases that nobody will release, by way of the cluster that holds them. */
+  breakLeases(cluster: string, request: Omit<BreakRequest, 'notAfter'>): Promise<readonly HeldLease[]>;
   /** Gives a cluster the record that the hosts show. */
   adopt(cluster: string, request: Omit<AdoptRequest, 'notAfter'>): Promise<Admitted>;
   /** Ends the entity of a destroyed cluster, and its record with it. Errors: CLUSTER_UNKNOWN. */
-  forget(cluster: string, by: { readonly actor: string }): Promise<void>;
+  forget(cluster: string, by: By): Promise<void>;
   /** The record of a cluster. Errors: CLUSTER_UNKNOWN. */
   record(cluster: string): Promise<ClusterRecord>;
   /** As `record`; undefined where no cluster of this name is known. */
@@ -58,23 +79,26 @@ export interface TandemClient {
   clusters(): Promise<readonly string[]>;
   /** Progress of an operation; undefined while it has not begun. */
   progress(workflowId: string): Promise<OperationProgress | undefined>;
+  /** Why an operation of a site does not go on; undefined where it does. */
+  standstill(workflowId: string, site: string): Promise<Standstill | undefined>;
   /** Waits for an operation's end; never throws for how it ended. */
   settled(workflowId: string): Promise<void>;
-  /** Runs a workflow that is no operation of a cluster, and returns its result; `shown` is what Temporal's list says of it. */
-  ask<T>(workflowType: string, args: readonly unknown[], shown?: Shown): Promise<T>;
-  /** Until when a request that is made now stays valid, ISO 8601. */
-  notAfter(): string;
+  /** Runs a workflow that only reads, and returns its result. */
+  ask<T>(workflowType: string, args: readonly unknown[]): Promise<T>;
   /** Whether the server has what Tandem needs, and a Temporal worker serves workflows and this site. */
   diagnose(site: string): Promise<readonly Finding[]>;
   close(): Promise<void>;
 }
 
-/** What is seen of a workflow in Temporal's list. */
-export interface Shown {
-  readonly summary: string;
-  readonly cluster: string;
-  readonly actor: string;
-  readonly memo: Readonly<Record<string, string>>;
+/**
+ * Why an operation does not go on: nobody does its work; all who would are busy; or its workflow's code cannot go on, which
+ * Temporal tries again for ever, and `tandem cancel --force` ends.
+ */
+export interface Standstill {
+  readonly kind: 'no-worker' | 'queued' | 'blocked';
+  /** ISO 8601. */
+  readonly since: string;
+  readonly why: string;
 }
 
 /** `requestValidMs` is how long a request waits for a Temporal worker to take it. */
@@ -83,25 +107,27 @@ export async function connectClient(
   identity?: string,
   { requestValidMs = REQUEST_VALID_MS }: { readonly requestValidMs?: number } = {},
 ): Promise<TandemClient> {
-  const connection = await Connection.connect({
-    ...settings.connectionOptions,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-  }).catch((cause: unknown) => {
-    throw temporalUnreachable(settings.origin, cause);
-  });
+  const connection = await connectTemporal(settings);
   const options = { connection, namespace: settings.namespace, dataConverter, ...(identity ? { identity } : {}) };
   const client = new Client(options);
   // A forgotten cluster, or one whose entity was terminated, is not known any more, though Temporal keeps its history.
   const entities = new Client({ ...options, workflow: { queryRejectCondition: 'NOT_OPEN' } });
   const entity = (cluster: string) => entities.workflow.getHandle(clusterWorkflowId(cluster));
 
-  return {
+  return translating({
     settings,
-    submit: (cluster, request) => requested<OperationRequest>(operate, cluster, request),
-    adopt: (cluster, request) => requested<AdoptRequest>(adoptCluster, cluster, request),
-    async cancel(cluster, by) {
-      return await updated(cluster, () => entity(cluster).executeUpdate(cancelOperation, { args: [by] }));
+    async submit(cluster, request) {
+      // Without a spec it is about a cluster that is known: a misspelt name makes none.
+      if (!request.spec) await record(cluster);
+      return await requested<OperationRequest, Admitted>(operate, cluster, request);
     },
+    adopt: (cluster, request) => requested<AdoptRequest, Admitted>(adoptCluster, cluster, request),
+    breakLeases: (cluster, request) => requested<BreakRequest, readonly HeldLease[]>(breakLeasesOf, cluster, request),
+    async cancel(cluster, by, { force = false } = {}) {
+      const update = force ? forceOperation : cancelOperation;
+      return await updated(cluster, () => entity(cluster).executeUpdate(update, { args: [by] }));
+    },
+    standstill,
     async forget(cluster, by) {
       await updated(cluster, () => entity(cluster).executeUpdate(forgetCluster, { args: [by] }));
     },
@@ -126,7 +152,7 @@ export async function connectClient(
         );
       } catch (error) {
         if (error instanceof WorkflowNotFoundError || isNotYet(error)) return undefined;
-        throw error;
+        throw isDeadline(error) ? await unanswered() : error;
       }
     },
     async settled(workflowId) {
@@ -147,30 +173,54 @@ export async function connectClient(
         }
       }
     },
-    async ask<T>(workflowType: string, args: readonly unknown[], shown?: Shown): Promise<T> {
+    async ask<T>(workflowType: string, args: readonly unknown[]): Promise<T> {
       try {
         const handle = await client.workflow.start(workflowType, {
           workflowId: `${workflowType}/${randomUUID()}`,
           taskQueue: WORKFLOW_QUEUE,
           args: [...args],
-          ...(shown ? listed(shown) : {}),
         });
         return (await taken(handle)) as T;
       } catch (error) {
         throw askedFailure(error);
       }
     },
-    notAfter: () => new Date(Date.now() + requestValidMs).toISOString(),
-    diagnose: (site) => diagnose(connection, settings, site),
+    diagnose: (site) => diagnose(connection, settings, site, () => present(site)),
     close: () => connection.close(),
-  };
+  });
 
-  /** Sends a request that no Temporal worker may take after its time: whatever this returns or throws is final. */
-  async function requested<Request extends { readonly notAfter: string }>(
-    update: UpdateDefinition<Admitted, [Request]>,
+  /** Errors of Temporal by their names, whichever call they come from. */
+  function translating(all: TandemClient): TandemClient {
+    const entries = Object.entries(all).map(([name, value]: [string, unknown]) => {
+      if (typeof value !== 'function') return [name, value];
+      const call = async (...args: unknown[]): Promise<unknown> => {
+        try {
+          return await (value as (...args: unknown[]) => unknown)(...args);
+        } catch (error) {
+          throw temporalFailure(error, settings);
+        }
+      };
+      return [name, call];
+    });
+    return Object.fromEntries(entries) as TandemClient;
+  }
+
+  /** What a question that had no answer in its time means: no server, or nobody who takes it. */
+  async function unanswered(): Promise<DeployError> {
+    const again = await connectTemporal(settings, LOOK_AGAIN_MS);
+    await again.close();
+    return noWorker(WORKFLOW_QUEUE);
+  }
+
+  /**
+   * Sends a request that no Temporal worker may take after its time, and waits for its answer: whatever this returns or
+   * throws is final.
+   */
+  async function requested<Request extends { readonly notAfter: string }, Answer>(
+    update: UpdateDefinition<Answer, [Request]>,
     cluster: string,
     request: Omit<Request, 'notAfter'>,
-  ): Promise<Admitted> {
+  ): Promise<Answer> {
     const updateId = randomUUID();
     const deadline = Date.now() + requestValidMs;
     const startWorkflowOperation = new WithStartWorkflowOperation('cluster', {
@@ -181,21 +231,27 @@ export async function connectClient(
       staticSummary: `Cluster **${cluster}**: its record and its operations`,
     });
     const args = [{ ...request, notAfter: new Date(deadline).toISOString() }] as unknown as [Request];
+    const again = () => entity(cluster).getUpdateHandle<Answer>(updateId).result();
+    let taken: WorkflowUpdateHandle<Answer>;
     try {
-      return await connection.withDeadline(deadline, () =>
-        client.workflow.executeUpdateWithStart(update, { args, updateId, startWorkflowOperation }),
+      taken = await connection.withDeadline(deadline, () =>
+        client.workflow.startUpdateWithStart(update, {
+          args,
+          updateId,
+          waitForStage: 'ACCEPTED',
+          startWorkflowOperation,
+        }),
       );
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError) throw refusedUpdate(error);
-      // It may have been admitted and the answer lost: look once more, past the time until which it may be admitted.
-      return await lastLook(
-        () => entity(cluster).getUpdateHandle<Admitted>(updateId).result(),
-        deadline,
-        cluster,
-        settings.origin,
-        connection,
-        error,
-      );
+      // It may have been taken and the answer lost: look once more, past the time until which it may be taken.
+      return await lastLook(again, deadline, cluster, settings.origin, connection, error);
+    }
+    try {
+      return await connection.withDeadline(Date.now() + ANSWER_MS, () => taken.result());
+    } catch (error) {
+      if (error instanceof WorkflowUpdateFailedError) throw refusedUpdate(error);
+      throw unknownOutcome(cluster, settings.origin, error);
     }
   }
 
@@ -205,8 +261,7 @@ export async function connectClient(
         connection.withDeadline(Date.now() + QUERY_DEADLINE_MS, () => entity(cluster).query(clusterRecord)),
       );
     } catch (error) {
-      if (isDeadline(error)) throw noWorker();
-      throw error;
+      throw isDeadline(error) ? await unanswered() : error;
     }
   }
 
@@ -234,45 +289,103 @@ export async function connectClient(
     }
   }
 
-  /** The result of a workflow; one that no Temporal worker has begun in time is ended, so that nothing happens later. */
+  /** The result of a workflow that only reads; one that nobody takes or goes on with is ended, so that nothing happens later. */
   async function taken(handle: WorkflowHandle): Promise<unknown> {
     const result = handle.result();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<'late'>((resolve) => (timer = setTimeout(() => resolve('late'), requestValidMs)));
-    try {
-      const first = await Promise.race([
-        result.then(
-          () => 'ended',
-          () => 'ended',
-        ),
-        late,
-      ]);
-      if (first === 'late' && (await handle.describe()).historyLength <= UNTOUCHED_EVENTS) {
-        await handle.terminate('no Temporal worker took it');
-        throw noWorker();
+    const over = result.then(
+      () => true,
+      () => true,
+    );
+    for (;;) {
+      if (await Promise.race([over, delay(LOOK_AGAIN_MS, false)])) return await result;
+      const { raw } = await handle.describe();
+      const since = timeOf(raw.pendingWorkflowTask?.scheduledTime);
+      if (since === undefined || Date.now() - since < requestValidMs) continue;
+      await handle.terminate('no Temporal worker took it').catch(() => {}); // It may have ended at this very moment.
+      throw noWorker(WORKFLOW_QUEUE);
+    }
+  }
+
+  async function standstill(workflowId: string, site: string): Promise<Standstill | undefined> {
+    const { raw, runId } = await client.workflow.getHandle(workflowId).describe();
+    const task = raw.pendingWorkflowTask;
+    const attempt = task?.attempt ?? 0;
+    if (attempt >= BLOCKED_FROM_ATTEMPT) return await blockedBy(workflowId, runId, attempt);
+    const old = (since: number | undefined): since is number => since !== undefined && Date.now() - since > SILENT_MS;
+    const untaken = timeOf(task?.scheduledTime);
+    if (old(untaken))
+      return {
+        kind: 'no-worker',
+        since: isoOf(untaken),
+        why: `no Temporal worker takes workflows from queue "${WORKFLOW_QUEUE}"`,
+      };
+    for (const { state, activityType, ...one } of raw.pendingActivities ?? []) {
+      const name = activityType?.name ?? '';
+      const beat = timeOf(one.lastHeartbeatTime) ?? timeOf(one.lastStartedTime);
+      if (state === STARTED && old(beat))
+        return { kind: 'no-worker', since: isoOf(beat), why: `the Temporal worker that does ${name} is silent` };
+      const due = timeOf(one.nextAttemptScheduleTime) ?? timeOf(one.scheduledTime);
+      if (state === SCHEDULED && old(due)) {
+        const there = (await present(site)) === 'site';
+        const why = there
+          ? `${name} waits until a Temporal worker of site ${site} has room`
+          : `no Temporal worker of site ${site} takes ${name}`;
+        return { kind: there ? 'queued' : 'no-worker', since: isoOf(due), why };
       }
-      return await result;
-    } finally {
-      clearTimeout(timer);
+    }
+    return undefined;
+  }
+
+  async function blockedBy(workflowId: string, runId: string, attempt: number): Promise<Standstill> {
+    const { history } = await connection.workflowService.getWorkflowExecutionHistoryReverse({
+      namespace: settings.namespace,
+      execution: { workflowId, runId },
+      maximumPageSize: NEWEST_EVENTS,
+    });
+    const event = history?.events?.find(({ workflowTaskFailedEventAttributes: failed }) => failed);
+    const { cause, failure } = event?.workflowTaskFailedEventAttributes ?? {};
+    const name = WorkflowTaskFailedCause[cause ?? 0]!.replace('WORKFLOW_TASK_FAILED_CAUSE_', '').toLowerCase();
+    return {
+      kind: 'blocked',
+      since: isoOf(timeOf(event?.eventTime) ?? Date.now()),
+      why: `${name}: ${failure?.message ?? 'the server does not say more'} (tried ${attempt} times)`,
+    };
+  }
+
+  /** Who answers now; the list of those who poll still shows a Temporal worker that was killed. */
+  async function present(site: string): Promise<Present> {
+    try {
+      await client.workflow.execute('presence', {
+        workflowId: `presence/${randomUUID()}`,
+        taskQueue: WORKFLOW_QUEUE,
+        args: [{ site }],
+        workflowExecutionTimeout: PROBE_MS,
+      });
+      return 'site';
+    } catch (error) {
+      const failure = askedFailure(error);
+      if (failure instanceof DeployError && failure.code === 'NO_WORKER') return 'workflows';
+      if (error instanceof WorkflowFailedError && error.cause instanceof TimeoutFailure) return 'nobody';
+      throw error;
     }
   }
 }
 
-async function lastLook(
-  result: () => Promise<Admitted>,
+async function lastLook<Answer>(
+  result: () => Promise<Answer>,
   deadline: number,
   cluster: string,
   origin: string,
   connection: Connection,
   error: unknown,
-): Promise<Admitted> {
-  if (!isDeadline(error)) throw temporalUnreachable(origin, error);
+): Promise<Answer> {
+  if (!isDeadline(error)) throw error;
   await new Promise((resolve) => setTimeout(resolve, Math.max(0, deadline - Date.now()) + 500));
   try {
     return await connection.withDeadline(Date.now() + 2_000, result);
   } catch (again) {
     if (again instanceof WorkflowUpdateFailedError) throw refusedUpdate(again);
-    if (again instanceof WorkflowNotFoundError || isDeadline(again)) throw noWorker();
+    if (again instanceof WorkflowNotFoundError || isDeadline(again)) throw noWorker(WORKFLOW_QUEUE);
     throw unknownOutcome(cluster, origin, again);
   }
 }
@@ -284,23 +397,6 @@ const unknownOutcome = (cluster: string, origin: string, cause: unknown) =>
     remedy: `See \`tandem status ${cluster}\`.`,
     retryable: true,
     cause,
-  });
-
-const listed = ({ summary, cluster, actor, memo }: Shown) => ({
-  staticSummary: summary,
-  memo,
-  typedSearchAttributes: [
-    { key: ATTRIBUTES.cluster, value: cluster },
-    { key: ATTRIBUTES.actor, value: actor },
-  ],
-});
-
-const noWorker = () =>
-  new DeployError({
-    code: 'NO_WORKER',
-    message: `no Temporal worker took the request from queue "${WORKFLOW_QUEUE}"; nothing was done and nothing will happen later`,
-    remedy: 'Start one: `tandem worker`, or the local stack: `tandem local up`.',
-    retryable: true,
   });
 
 const noSiteWorker = () =>
@@ -345,28 +441,19 @@ function fromFailure(failure: ApplicationFailure): DeployError {
   });
 }
 
-const codeOf = (error: unknown): unknown =>
-  typeof error === 'object' && error !== null && 'code' in error
-    ? error.code
-    : error instanceof Error
-      ? codeOf(error.cause)
-      : undefined;
-
-const CANCELLED = 1;
-const DEADLINE_EXCEEDED = 4;
-const UNAVAILABLE = 14;
 /** WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW of Temporal's API. */
 const CONTINUED_AS_NEW = 6;
-const FAILED_PRECONDITION = 9;
+/** States of a pending activity in Temporal's API. */
+const SCHEDULED = 1;
+const STARTED = 2;
 
-/** A server that sees the end of the time limit before its client does cancels the call. */
-const isDeadline = (error: unknown): boolean =>
-  error instanceof WorkflowUpdateRPCTimeoutOrCancelledError ||
-  codeOf(error) === DEADLINE_EXCEEDED ||
-  codeOf(error) === CANCELLED;
+interface Timestamp {
+  readonly seconds?: unknown;
+  readonly nanos?: number | null;
+}
 
-/** The server does not answer now. */
-const isAway = (error: unknown): boolean => isDeadline(error) || codeOf(error) === UNAVAILABLE;
+/** Milliseconds since 1970. */
+const timeOf = (at: Timestamp | null | undefined): number | undefined =>
+  at ? Number(at.seconds ?? 0) * 1000 + Math.floor((at.nanos ?? 0) / 1e6) : undefined;
 
-/** A query of a workflow whose first task has not run yet. */
-const isNotYet = (error: unknown): boolean => codeOf(error) === FAILED_PRECONDITION || isDeadline(error);
+const isoOf = (ms: number): string => new Date(ms).toISOString();

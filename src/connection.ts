@@ -1,9 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { DeployError } from './errors.ts';
 import { payloadCodec } from './codec.ts';
+import { isAway, temporalFailure } from './temporal-failure.ts';
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const CONNECT_AGAIN_MS = 300;
 
 /** Where the local stack keeps its state, on this machine. */
 export const localDir = (): string => join(homedir(), '.tandem', 'local');
@@ -83,12 +89,23 @@ export function connectionSettings(): ConnectionSettings {
   };
 }
 
-/** The failure of every verb that finds no server. */
-export const temporalUnreachable = (origin: string, cause?: unknown): DeployError =>
-  new DeployError({
-    code: 'TEMPORAL_UNREACHABLE',
-    message: `the Temporal server at ${origin} does not answer`,
-    remedy: 'Start the local stack with `tandem local up`, or set TEMPORAL_ADDRESS to your server.',
-    retryable: true,
-    cause,
-  });
+/** A connection to a server that answers. Errors: as `temporalFailure`. */
+export async function connectTemporal(
+  { connectionOptions, ...asked }: ConnectionSettings,
+  timeoutMs = CONNECT_TIMEOUT_MS,
+): Promise<Connection> {
+  // Without the retries of the client: they end with the time limit, and what was wrong is lost.
+  const probe = Connection.lazy({ ...connectionOptions, interceptors: [] });
+  try {
+    for (const end = Date.now() + timeoutMs; ; await delay(CONNECT_AGAIN_MS)) {
+      try {
+        await probe.withDeadline(end, () => probe.workflowService.getSystemInfo({}));
+        return Connection.lazy(connectionOptions);
+      } catch (error) {
+        if (!isAway(error) || Date.now() + CONNECT_AGAIN_MS >= end) throw temporalFailure(error, asked);
+      }
+    }
+  } finally {
+    await probe.close();
+  }
+}

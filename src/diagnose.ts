@@ -1,20 +1,33 @@
 import type { Connection } from '@temporalio/client';
-import proto from '@temporalio/proto';
 import { activityQueue, WORKFLOW_QUEUE } from '../workflows/messages.ts';
 import type { Finding } from './checks/check.ts';
 import type { ConnectionSettings } from './connection.ts';
-import { missingSearchAttributes } from './temporal-setup.ts';
+import { missingSearchAttributes, RETENTION_DAYS } from './temporal-setup.ts';
 
-const { TASK_QUEUE_TYPE_WORKFLOW, TASK_QUEUE_TYPE_ACTIVITY } = proto.temporal.api.enums.v1.TaskQueueType;
+/** Who answered a probe: nobody, a Temporal worker that only carries out workflows, or one of the site too. */
+export type Present = 'nobody' | 'workflows' | 'site';
 
-/** Whether the Temporal server has what Tandem needs, and Temporal workers poll the queues of this site. */
+/** Whether the Temporal server has what Tandem needs, and Temporal workers serve workflows and this site. */
 export async function diagnose(
   connection: Connection,
   { namespace, origin }: ConnectionSettings,
   site: string,
+  present: () => Promise<Present>,
 ): Promise<readonly Finding[]> {
-  const missing = await missingSearchAttributes(connection, namespace);
   const at = { host: origin };
+  const missing = await missingSearchAttributes(connection, namespace);
+  const days = await retentionDays(connection, namespace);
+  const who = await present();
+  const served = (queue: string, is: boolean): Finding =>
+    is
+      ? { ...at, check: 'temporal-worker', verdict: 'pass', evidence: `one answers on queue ${queue}` }
+      : {
+          ...at,
+          check: 'temporal-worker',
+          verdict: 'fail',
+          evidence: `nobody answers on queue ${queue}`,
+          remedy: `Start one: \`tandem worker --site ${site}\`.`,
+        };
   return [
     missing.length === 0
       ? { ...at, check: 'search-attributes', verdict: 'pass', evidence: `all are registered in namespace ${namespace}` }
@@ -25,25 +38,26 @@ export async function diagnose(
           evidence: `namespace ${namespace} lacks ${missing.map(({ name }) => name).join(', ')}`,
           remedy: 'Start `tandem worker` once with the right to add them.',
         },
-    await poller(WORKFLOW_QUEUE, TASK_QUEUE_TYPE_WORKFLOW),
-    await poller(activityQueue(site), TASK_QUEUE_TYPE_ACTIVITY),
-  ];
-
-  async function poller(queue: string, taskQueueType: number): Promise<Finding> {
-    const { pollers } = await connection.workflowService.describeTaskQueue({
-      namespace,
-      taskQueue: { name: queue },
-      taskQueueType,
-    });
-    const count = pollers?.length ?? 0;
-    return count > 0
-      ? { ...at, check: 'temporal-worker', verdict: 'pass', evidence: `${count} poll queue ${queue}` }
+    days >= RETENTION_DAYS
+      ? {
+          ...at,
+          check: 'retention',
+          verdict: 'pass',
+          evidence: `namespace ${namespace} keeps history for ${days} days`,
+        }
       : {
           ...at,
-          check: 'temporal-worker',
-          verdict: 'fail',
-          evidence: `nobody polls queue ${queue}`,
-          remedy: `Start one: \`tandem worker --site ${site}\`.`,
-        };
-  }
+          check: 'retention',
+          verdict: 'warn',
+          evidence: `namespace ${namespace} keeps the history of ended operations for ${days} days, wanted ${RETENTION_DAYS}: the audit ends there`,
+          remedy: `\`temporal operator namespace update --namespace ${namespace} --retention ${RETENTION_DAYS}d\``,
+        },
+    served(WORKFLOW_QUEUE, who !== 'nobody'),
+    served(activityQueue(site), who === 'site'),
+  ];
+}
+
+async function retentionDays(connection: Connection, namespace: string): Promise<number> {
+  const { config } = await connection.workflowService.describeNamespace({ namespace });
+  return Math.round((Number(config?.workflowExecutionRetentionTtl?.seconds ?? 0) / 86_400) * 10) / 10;
 }

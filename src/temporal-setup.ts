@@ -7,7 +7,7 @@ import { DeployError } from './errors.ts';
 const { temporal } = proto;
 
 /** How long closed operations stay in the list, in days: the audit. */
-const RETENTION_DAYS = 90;
+export const RETENTION_DAYS = 90;
 
 /** Keeps closed workflows for 90 days and registers the search attributes; doing it again changes nothing. */
 export async function ensureNamespace(connection: Connection, namespace: string): Promise<void> {

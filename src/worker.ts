@@ -1,24 +1,38 @@
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { resetFence } from '../activities/fence.ts';
 import { createActivities } from '../activities/index.ts';
-import { activityQueue, WORKFLOW_QUEUE } from '../workflows/messages.ts';
+import { createTemporalActivities } from '../activities/temporal.ts';
+import { activityQueue, readQueue, WORKFLOW_QUEUE } from '../workflows/messages.ts';
 import { report } from './cli/output.ts';
-import { connectionSettings, dataConverter, temporalUnreachable } from './connection.ts';
+import { connectionSettings, connectTemporal, dataConverter, type ConnectionSettings } from './connection.ts';
 import { createDrivers } from './drivers/index.ts';
 import { redact } from './drivers/secrets.ts';
 import type { Drivers } from './drivers/types.ts';
 import { DeployError } from './errors.ts';
+import { temporalFailure } from './temporal-failure.ts';
 import { ensureSearchAttributes } from './temporal-setup.ts';
 
 /** The Temporal worker: composes drivers, activities and workflows, and runs until a signal. Nobody imports it. */
 
 /** Activities at a time; each is mostly waiting for a host. */
 const ACTIVITIES_AT_ONCE = 100;
+/** Looks that people wait for, also where all of the others are under way. */
+const READS_AT_ONCE = 50;
 /** How long running activities get after a signal; what is not done by then is retried by another worker. */
 const SHUTDOWN_GRACE = '20 seconds';
+
+/** A cancellation reaches an activity with the answer to a heartbeat, which the SDK would send once in twelve seconds. */
+const HEARTBEATS_AT_MOST_EVERY = '2 seconds';
+
+/**
+ * Tells activities that can be resumed to end at once. Listening comes before the SDK does: a library that wants to
+ * re-raise signals ends the process where it finds itself the only one that listens.
+ */
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopping.abort());
 
 const { values } = parseArgs({ options: { site: { type: 'string', default: 'default' } } });
 
@@ -32,9 +46,13 @@ await work().catch((error: unknown) => {
 
 async function work(): Promise<void> {
   const settings = connectionSettings();
-  const client = await Connection.connect(settings.connectionOptions).catch((cause: unknown) => {
-    throw temporalUnreachable(settings.origin, cause);
+  await serve(settings).catch((error: unknown) => {
+    throw temporalFailure(error, settings);
   });
+}
+
+async function serve(settings: ConnectionSettings): Promise<void> {
+  const client = await connectTemporal(settings);
   await ensureSearchAttributes(client, settings.namespace).finally(() => client.close());
 
   const reached = createDrivers();
@@ -55,18 +73,29 @@ async function work(): Promise<void> {
     dataConverter,
     identity: `tandem ${values.site} ${process.pid}@${hostname()}`,
     shutdownGraceTime: SHUTDOWN_GRACE,
+    maxHeartbeatThrottleInterval: HEARTBEATS_AT_MOST_EVERY,
   } as const;
+  const site = {
+    ...common,
+    activities: createActivities(drivers, (text) => redact(text, [...secrets]), undefined, undefined, stopping.signal),
+    interceptors: { activity: [resetFence] },
+  };
   const workers = await Promise.all([
     Worker.create({
       ...common,
       taskQueue: WORKFLOW_QUEUE,
       workflowBundle: { codePath: fileURLToPath(new URL('../workflow-bundle.js', import.meta.url)) },
+      activities: createTemporalActivities(),
     }),
     Worker.create({
-      ...common,
+      ...site,
       taskQueue: activityQueue(values.site),
-      activities: createActivities(drivers, (text) => redact(text, [...secrets])),
       maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
+    }),
+    Worker.create({
+      ...site,
+      taskQueue: readQueue(values.site),
+      maxConcurrentActivityTaskExecutions: READS_AT_ONCE,
     }),
   ]);
   process.stderr.write(

@@ -1,12 +1,15 @@
 import type { ApplicationFailure } from '@temporalio/workflow';
 import { refusal } from './failed.ts';
-import type { AdoptRequest, ClusterRecord, OperationRequest, RunningOperation } from './messages.ts';
+import { wrongInAdoption, wrongInBreaking, wrongInBy, wrongInOperation } from './guards.ts';
+import type { AdoptRequest, BreakRequest, By, ClusterRecord, OperationRequest, RunningOperation } from './messages.ts';
 import { targetOf } from './record.ts';
 
 /** What a cluster's entity refuses, and why. Each throws what the one who asked is told; nothing gets into the history. */
 
 export function admitOperation(request: OperationRequest, state: ClusterRecord): void {
+  refuseShape(wrongInOperation(request));
   const { cluster, running, waiting } = state;
+  refuseOther(cluster, request.spec?.name);
   if (running && (!request.takeOver || waiting)) throw operationRunning(state);
   refuseLate(request);
   if (!targetOf(request, state)) {
@@ -18,13 +21,16 @@ export function admitOperation(request: OperationRequest, state: ClusterRecord):
   }
 }
 
-export function admitCancel({ cluster, running }: ClusterRecord): void {
+export function admitCancel(by: By, { cluster, running }: ClusterRecord): void {
+  refuseShape(wrongInBy(by));
   if (running) return;
-  throw refusal('OPERATION_RUNNING', `no operation runs on ${cluster}`, `See \`tandem status ${cluster}\`.`);
+  throw refusal('NOTHING_RUNNING', `no operation runs on ${cluster}`, `See \`tandem status ${cluster}\`.`);
 }
 
 export function admitAdoption(request: AdoptRequest, state: ClusterRecord): void {
+  refuseShape(wrongInAdoption(request));
   const { cluster, serving } = state;
+  refuseOther(cluster, request.spec.name);
   if (state.running) throw operationRunning(state);
   refuseLate(request);
   if (!serving) return;
@@ -35,7 +41,8 @@ export function admitAdoption(request: AdoptRequest, state: ClusterRecord): void
   );
 }
 
-export function admitForget(state: ClusterRecord): void {
+export function admitForget(by: By, state: ClusterRecord): void {
+  refuseShape(wrongInBy(by));
   const { cluster, serving } = state;
   if (state.running) throw operationRunning(state);
   if (!serving && state.state !== 'stuck' && state.state !== 'degraded') return;
@@ -44,6 +51,32 @@ export function admitForget(state: ClusterRecord): void {
     `${cluster} is ${state.state}: its engines would be left with nobody who knows of them`,
     `\`tandem destroy ${cluster}\` first.`,
   );
+}
+
+/** Leases of a cluster that is known here go with it: breaking them would let another cluster start beside its engines. */
+export function admitBreaking(request: BreakRequest, state: ClusterRecord): void {
+  refuseShape(wrongInBreaking(request));
+  const { cluster, serving } = state;
+  const strange = request.leases.find((lease) => lease.cluster !== cluster);
+  refuseOther(cluster, strange?.cluster);
+  if (state.running) throw operationRunning(state);
+  refuseLate(request);
+  if (!serving) return;
+  throw refusal(
+    'CHANGE_REFUSED',
+    `${cluster} is known here and serves with deployment ${serving.deployment}`,
+    `\`tandem destroy ${cluster}\` releases its leases.`,
+  );
+}
+
+function refuseShape(wrong: string | undefined): void {
+  if (wrong !== undefined)
+    throw refusal('USAGE', wrong, 'Ask by a CLI of the same release as the Temporal worker (`tandem --version`).');
+}
+
+function refuseOther(cluster: string, named: string | undefined): void {
+  if (named !== undefined && named !== cluster)
+    throw refusal('USAGE', `this is the record of ${cluster}, and the request is about ${named}`, 'Ask the other one.');
 }
 
 function operationRunning({ cluster, running, waiting }: ClusterRecord): ApplicationFailure {
@@ -61,6 +94,10 @@ function operationRunning({ cluster, running, waiting }: ClusterRecord): Applica
         `Wait for it (\`tandem status ${cluster} --watch\`), end it (\`tandem cancel ${cluster}\`), or go on from where it is (\`--take-over\`).`,
       );
 }
+
+/** Something else acts on the cluster. */
+export const otherRuns = (message: string, remedy: string): ApplicationFailure =>
+  refusal('OPERATION_RUNNING', message, remedy);
 
 /** A request that was sent while no Temporal worker ran is delivered later: nobody expects it any more. */
 function refuseLate({ notAfter }: { readonly notAfter: string }): void {

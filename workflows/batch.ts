@@ -1,14 +1,20 @@
 import {
   ApplicationFailure,
+  CancellationScope,
+  ChildWorkflowFailure,
   executeChild,
   isCancellation,
   ParentClosePolicy,
+  sleep,
+  TerminatedFailure,
   workflowInfo,
 } from '@temporalio/workflow';
 import { each } from '../src/saga/saga.ts';
-import { failedOf } from './failed.ts';
+import { ATTRIBUTES } from './attributes.ts';
+import { failedOf, refusal } from './failed.ts';
 import type { Failed } from './messages.ts';
 import { activitiesAt, type Act, type Reach } from './proxies.ts';
+import { HEARTBEAT_SECONDS } from './stages.ts';
 
 /**
  * A fan-out over more items than this runs in children of its own, so that no history of an operation grows with the
@@ -44,6 +50,9 @@ export interface BatchInput {
 
 /** Runs some of an operation's activities, and tells of each how it ended. */
 export async function batch({ reach, calls, thorough }: BatchInput): Promise<readonly Answer[]> {
+  const { parent, workflowId } = workflowInfo();
+  if (!parent || !workflowId.startsWith(`${parent.workflowId}/batch-`))
+    throw refusal('NOT_ADMITTED', 'no operation started this batch; nothing was done', 'Ask by the CLI.');
   const act = activitiesAt(reach);
   const answers: Answer[] = calls.map(() => ({ end: 'not-begun' }));
   const run = async (index: number) => {
@@ -83,7 +92,7 @@ export function eachAt(reach: Reach): Each {
 }
 
 /** Activities whose calls, made at the same moment, go to batches. One for each workflow, since it numbers them. */
-function batchedAt({ site, hosts: { ssh } }: Reach): (thorough: boolean) => Act {
+function batchedAt({ site, hosts: { ssh }, reads }: Reach): (thorough: boolean) => Act {
   let waiting: Waiting[] = [];
   let batches = 0;
   const flush = (thorough: boolean) => {
@@ -94,8 +103,9 @@ function batchedAt({ site, hosts: { ssh } }: Reach): (thorough: boolean) => Act 
   const send = async (some: readonly Waiting[], thorough: boolean) => {
     try {
       batches += 1;
-      const reach = { site, hosts: { ssh: { retrySeconds: ssh.retrySeconds } } };
+      const reach: Reach = { site, hosts: { ssh: { retrySeconds: ssh.retrySeconds } }, ...(reads ? { reads } : {}) };
       const answers = await runBatch(batches, { reach, thorough, calls: some.map(({ call }) => call) });
+      if (answers.some((answer) => answer.end === 'failed' && answer.failed.code === 'RESET')) await untilQuiet();
       // Failures first: what was not begun fails only because of them.
       some.forEach(({ reject }, index) => {
         const answer = answers[index]!;
@@ -132,8 +142,26 @@ const runBatch = (number: number, input: BatchInput): Promise<readonly Answer[]>
     args: [input],
     parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+    typedSearchAttributes: clusterAttribute(),
     staticSummary: `${input.calls[0]!.options.summary} and ${input.calls.length - 1} more`,
+  }).catch(async (error: unknown) => {
+    if (!(error instanceof ChildWorkflowFailure && error.cause instanceof TerminatedFailure)) throw error;
+    await untilQuiet();
+    throw refusal(
+      'TERMINATED',
+      `${workflowInfo().workflowId}/batch-${number} was terminated in Temporal`,
+      'Run the operation again.',
+    );
   });
+
+/** A batch of an operation belongs to its cluster too; one of a read to none. */
+function clusterAttribute() {
+  const value = workflowInfo().typedSearchAttributes.get(ATTRIBUTES.cluster);
+  return value === undefined ? [] : [{ key: ATTRIBUTES.cluster, value }];
+}
+
+/** Activities of a batch that was terminated or reset go on until their heartbeat is refused: nothing is undone beside them. */
+const untilQuiet = (): Promise<void> => CancellationScope.nonCancellable(() => sleep(`${HEARTBEAT_SECONDS} seconds`));
 
 const invoke = (activities: ReturnType<Act>, name: string, input: unknown): Promise<unknown> =>
   (activities as unknown as Record<string, (input: unknown) => Promise<unknown>>)[name]!(input);

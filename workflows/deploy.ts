@@ -13,8 +13,8 @@ import { checkHosts, checkLinks, fetchAndStage, leaseGpus } from './steps/prepar
 import { replaceRouter, retire, startRouter, wireEngines } from './steps/router.ts';
 
 /** Brings a cluster to what the spec says: observe → plan → diff → the step table. What fails unwinds. */
-export async function deploy(input: OperationInput): Promise<OperationResult> {
-  return conduct(input, async (operation) => {
+export async function deploy(given: OperationInput): Promise<OperationResult> {
+  return conduct(given, async (operation, input) => {
     const { spec, specDigest, cluster, installation, deployment, serving } = input;
     const { act } = operation;
     await operation.step('reach-worker', () => presenceAt(spec.site).present());

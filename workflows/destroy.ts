@@ -14,8 +14,8 @@ import { nothingLeft } from './steps/picture.ts';
  * Takes a cluster down. It has no undo: it goes on past a failure, ends stuck naming what is left, and run again it
  * finishes; cancelled or taken over, it stops between steps. Complete weights and images stay on the hosts as a cache.
  */
-export async function destroy(input: OperationInput): Promise<OperationResult> {
-  return conduct(input, async (operation) => {
+export async function destroy(given: OperationInput): Promise<OperationResult> {
+  return conduct(given, async (operation, input) => {
     const { spec, cluster } = input;
     await operation.step('reach-worker', () => presenceAt(spec.site).present());
     const lost = new Set<string>();

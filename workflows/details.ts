@@ -5,6 +5,7 @@ const MARKS: Record<StepProgress['state'], string> = {
   running: '▶',
   done: '✓',
   failed: '✗',
+  cancelled: '✗ cancelled',
   cut: '✂ left to the next',
   undoing: '↶',
   undone: '↶ undone',
@@ -22,6 +23,11 @@ export function describeProgress(progress: OperationProgress): string {
     ...(progress.failed
       ? [
           `**${progress.failed.code}** at ${progress.failed.step} ${progress.failed.host}: ${progress.failed.message}\n\nRemedy: ${progress.failed.remedy}`,
+        ]
+      : []),
+    ...(progress.endedBy
+      ? [
+          `${progress.endedBy.how} by ${progress.endedBy.actor} at ${progress.endedBy.at}${progress.endedBy.reason ? `: ${progress.endedBy.reason}` : ''}`,
         ]
       : []),
     ...(progress.leftBehind.length > 0

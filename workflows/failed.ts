@@ -1,5 +1,13 @@
-import { ActivityFailure, ApplicationFailure, isCancellation, TimeoutFailure } from '@temporalio/workflow';
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  ChildWorkflowFailure,
+  isCancellation,
+  TimeoutFailure,
+} from '@temporalio/workflow';
 import type { FailureDetails } from '../activities/failure.ts';
+import { HANDED_ON } from './fence.ts';
 import type { Failed } from './messages.ts';
 
 /** Hosts of failures that do not say theirs: a time-out knows only its activity. */
@@ -16,7 +24,8 @@ export function located(error: unknown, input: unknown): unknown {
 /** Reads a failure as people need it: at which step, on which host, what, and what to do. */
 export function failedOf(several: unknown, step: string): Failed {
   const [error] = failuresIn(several);
-  const cause = error instanceof ActivityFailure ? error.cause : error;
+  let cause = error;
+  while (cause instanceof ActivityFailure || cause instanceof ChildWorkflowFailure) cause = cause.cause;
   const place = (typeof error === 'object' && error !== null && places.get(error)) || '';
   if (cause instanceof TimeoutFailure) {
     return cause.timeoutType === 'SCHEDULE_TO_START'
@@ -58,9 +67,45 @@ const failed = (step: string, code: string, message: string, remedy: string, hos
   remedy,
 });
 
+/** Whether a Temporal worker that stops gave an activity back: another one goes on, and no attempt is used up. */
+export const isHandedOn = (error: unknown): boolean =>
+  error instanceof ActivityFailure && error.cause instanceof ApplicationFailure && error.cause.type === HANDED_ON;
+
 /** What a workflow refuses, with what the one who asked does next. */
 export const refusal = (code: string, message: string, remedy: string): ApplicationFailure =>
   ApplicationFailure.create({ type: code, message, nonRetryable: true, details: [{ remedy }] });
+
+/**
+ * A handler of the entity whose every failure is one that the one who asked is told: any other would hold the entity for
+ * ever. It goes on where the entity is cancelled, which means what runs and not the entity.
+ */
+export const handling =
+  <Input, Output>(handler: (input: Input) => Output | Promise<Output>): ((input: Input) => Promise<Output>) =>
+  async (input) => {
+    try {
+      return await CancellationScope.nonCancellable(async () => await handler(input));
+    } catch (error) {
+      throw told(error);
+    }
+  };
+
+/** As `handling`, for what a validator refuses. */
+export const validating =
+  <Input>(validator: (input: Input) => void): ((input: Input) => void) =>
+  (input) => {
+    try {
+      validator(input);
+    } catch (error) {
+      throw told(error);
+    }
+  };
+
+function told(error: unknown): ApplicationFailure {
+  if (error instanceof ApplicationFailure) return error;
+  const { code, message, host, evidence, remedy } = failedOf(error, '');
+  const details: FailureDetails = { host, evidence, remedy };
+  return ApplicationFailure.create({ type: code, message, nonRetryable: true, details: [details] });
+}
 
 /** What a failed undo or a failed part of a destroy leaves behind: a row for each host where it failed. */
 export function leftOf(error: unknown, step: string): readonly string[] {

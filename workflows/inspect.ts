@@ -15,6 +15,11 @@ import { activitiesAt, presenceAt } from './proxies.ts';
 
 /** Workflows that only read: what `plan`, `check`, `status` and `logs` show. */
 
+/** Whether a Temporal worker of a site is there. */
+export async function presence({ site }: { readonly site: string }): Promise<void> {
+  await presenceAt(site).present();
+}
+
 export interface PlanQuestion {
   readonly spec: ClusterSpec;
   readonly cluster: string;
@@ -189,7 +194,8 @@ export async function logs({
 }
 
 /** A person waits for the answer: an unreachable host is said soon. */
-export const impatient = (spec: ClusterSpec): ClusterSpec => ({
+export const impatient = (spec: ClusterSpec): ClusterSpec & { readonly reads: true } => ({
   ...spec,
+  reads: true,
   hosts: { ...spec.hosts, ssh: { ...spec.hosts.ssh, retrySeconds: Math.min(spec.hosts.ssh.retrySeconds, 5) } },
 });

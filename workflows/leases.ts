@@ -5,7 +5,8 @@ import type { ClusterSpec } from '../src/spec/schema.ts';
 import { eachAt } from './batch.ts';
 import { failedOf, refusal } from './failed.ts';
 import { impatient } from './inspect.ts';
-import type { Failed } from './messages.ts';
+import type { BreakRequest, Failed } from './messages.ts';
+import { needEntity } from './operation.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
 
 /** Every lease on the hosts of a spec, by host and address; hosts that could not be read are named. */
@@ -40,25 +41,14 @@ export async function leases({
   };
 }
 
-export interface BreakRequest {
-  readonly spec: ClusterSpec;
-  readonly host: string;
-  /** As they were seen; one that changed since stays. */
-  readonly leases: readonly HeldLease[];
-  readonly actor: string;
-  readonly reason: string;
-  readonly force: boolean;
-  /** ISO 8601. */
-  readonly notAfter: string;
-}
-
-/** Breaks leases that nobody will release; a workflow of its own, so that who did it and why stays in Temporal's list. */
+/**
+ * Breaks leases that nobody will release; a child of their cluster's entity, so that no operation runs beside it, and who
+ * did it and why stays in Temporal's list.
+ */
 export async function breakLeases(request: BreakRequest): Promise<readonly HeldLease[]> {
-  const { spec, actor, reason, force, notAfter } = request;
+  needEntity({ cluster: request.leases[0]?.cluster ?? '' });
+  const { spec, actor, reason, force } = request;
   const time = new Date().toISOString();
-  if (time > notAfter)
-    throw refusal('OPERATION_LATE', `the request was valid until ${notAfter}; no lease was broken`, 'Ask again.');
-  if (reason.trim() === '') throw refusal('USAGE', 'a lease is not broken without a reason', 'Give --reason.');
   await presenceAt(spec.site).present();
   const host = spec.hosts.list.find(({ name }) => name === request.host);
   if (!host) throw refusal('USAGE', `the spec has no host ${request.host}`, 'Name a host of hosts.list.');

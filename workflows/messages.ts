@@ -1,6 +1,7 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { Finding } from '../src/checks/check.ts';
 import type { Difference } from '../src/facts/host-picture.ts';
+import type { HeldLease } from '../src/drivers/types.ts';
 import type { Serving } from '../src/plan/types.ts';
 import type { StepState } from '../src/saga/saga.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
@@ -10,13 +11,19 @@ export type { Serving };
 
 export const WORKFLOW_QUEUE = 'tandem';
 export const activityQueue = (site: string): string => `tandem-${site}`;
+/** Reads and the question who is there have a queue of their own: a busy site answers them too. */
+export const readQueue = (site: string): string => `tandem-${site}-reads`;
 export const clusterWorkflowId = (cluster: string): string => `cluster/${cluster}`;
 
 export type Operation = 'deploy' | 'scale' | 'upgrade' | 'rollback' | 'repair' | 'destroy';
+/** The operations that this release carries out. */
+export const OPERATIONS: readonly Operation[] = ['deploy', 'destroy'];
+/** `refused`: it ended before it touched anything. */
 export type Outcome =
   | 'running'
   | 'succeeded'
   | 'unchanged'
+  | 'refused'
   | 'rolled-back'
   | 'cancelled'
   | 'superseded'
@@ -53,16 +60,46 @@ export interface Admitted {
 /** Asks the cluster entity for an operation; completes as soon as it is admitted. Refused: OPERATION_RUNNING, OPERATION_LATE, CLUSTER_UNKNOWN. */
 export const operate = defineUpdate<Admitted, [OperationRequest]>('operate');
 
-/** Asks the running operation to end: it unwinds what it did. Refused when none runs. */
-export const cancelOperation = defineUpdate<Admitted, [{ readonly actor: string; readonly reason?: string }]>('cancel');
-
-/** Asks a running operation to start nothing more and to end superseded, without undoing what it did. */
-export const yieldOperation = defineSignal<[Yielding]>('yield');
-
-/** For whom an operation ends. */
-export interface Yielding {
-  readonly deployment: number;
+/** Who asks for something that is no operation, and why. */
+export interface By {
   readonly actor: string;
+  readonly reason?: string;
+}
+
+/** Asks the running operation to end: it unwinds what it did. Refused: NOTHING_RUNNING. */
+export const cancelOperation = defineUpdate<Admitted, [By]>('cancel');
+
+/** Ends an operation that cannot end by itself, undoing nothing; the next one converges. Refused: NOTHING_RUNNING. */
+export const forceOperation = defineUpdate<Admitted, [By]>('force');
+
+/** Tells a running operation who ends it, and how; of a take-over also for which deployment. */
+export const endOperation = defineSignal<[EndedBy]>('end');
+
+/** Who ended an operation before its own end. `how` says what it was to do: unwind, yield, or nothing any more. */
+export interface EndedBy {
+  readonly how: 'cancel' | 'take-over' | 'force' | 'terminate' | 'reset';
+  /** Empty where Temporal does not say. */
+  readonly actor: string;
+  readonly reason: string;
+  /** ISO 8601. */
+  readonly at: string;
+  /** The deployment that takes over. */
+  readonly for?: number;
+}
+
+/** Breaks leases of this cluster that nobody will release. Refused: OPERATION_RUNNING, OPERATION_LATE, CHANGE_REFUSED. */
+export const breakLeasesOf = defineUpdate<readonly HeldLease[], [BreakRequest]>('breakLeases');
+
+export interface BreakRequest {
+  readonly spec: ClusterSpec;
+  readonly host: string;
+  /** As they were seen, all of one cluster; one that changed since stays. */
+  readonly leases: readonly HeldLease[];
+  readonly actor: string;
+  readonly reason: string;
+  readonly force: boolean;
+  /** ISO 8601. */
+  readonly notAfter: string;
 }
 
 /**
@@ -91,7 +128,7 @@ export interface Adoption {
 }
 
 /** Ends the entity of a destroyed cluster, and its record with it. Refused: OPERATION_RUNNING, CHANGE_REFUSED while engines are left. */
-export const forgetCluster = defineUpdate<void, [{ readonly actor: string }]>('forget');
+export const forgetCluster = defineUpdate<void, [By]>('forget');
 
 export const clusterRecord = defineQuery<ClusterRecord>('record');
 export const operationProgress = defineQuery<OperationProgress>('progress');
@@ -117,6 +154,8 @@ export interface DeploymentRecord {
   readonly specDigest: string;
   readonly workflowId: string;
   readonly failed?: Failed;
+  /** Who ended it before its own end. */
+  readonly endedBy?: EndedBy;
   readonly leftBehind: readonly string[];
   /** How the hosts differ from before, or from nothing after a destroy; named in `leftBehind` too. */
   readonly difference?: readonly Difference[];
@@ -148,6 +187,8 @@ export interface RunningOperation {
   /** ISO 8601. */
   readonly since: string;
   readonly workflowId: string;
+  /** Who ends it, and how; of several the last. */
+  readonly endedBy?: EndedBy;
 }
 
 export interface ClusterRecord {
@@ -177,6 +218,8 @@ export interface OperationInput {
   readonly actor: string;
   readonly spec: ClusterSpec;
   readonly specDigest: string;
+  /** Whether the request brought the spec: then it is parsed in full before anything else. The record's own was. */
+  readonly given: boolean;
   readonly serving: Serving | null;
   readonly purge: boolean;
   /** Hosts that are gone for ever, by name. */
@@ -197,8 +240,10 @@ export interface OperationResult {
 
 /** `details[0]` of the failure with which an operation ends. */
 export interface OperationFailure {
-  readonly outcome: Extract<Outcome, 'rolled-back' | 'stuck'>;
+  readonly outcome: Extract<Outcome, 'refused' | 'rolled-back' | 'stuck'>;
   readonly failed: Failed;
+  /** Who made it end, where it failed to undo what it had done. */
+  readonly endedBy?: EndedBy;
   readonly leftBehind: readonly string[];
   readonly difference: readonly Difference[];
   readonly kept: readonly string[];
@@ -217,6 +262,7 @@ export interface OperationProgress {
   readonly findingsInAll: number;
   readonly warnings: readonly string[];
   readonly failed?: Failed;
+  readonly endedBy?: EndedBy;
   readonly leftBehind: readonly string[];
   readonly difference: readonly Difference[];
   readonly kept: readonly string[];

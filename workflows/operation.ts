@@ -6,6 +6,7 @@ import {
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
+  workflowInfo,
 } from '@temporalio/workflow';
 import type { Finding } from '../src/checks/check.ts';
 import type { Difference } from '../src/facts/host-picture.ts';
@@ -15,15 +16,19 @@ import { eachAt, type Each } from './batch.ts';
 import { describeProgress } from './details.ts';
 import { failedOf, leftOf } from './failed.ts';
 import {
+  clusterWorkflowId,
+  endOperation,
   operationProgress,
-  yieldOperation,
+  type EndedBy,
+  type Failed,
   type OperationFailure,
   type OperationInput,
   type OperationProgress,
   type OperationResult,
   type StepProgress,
 } from './messages.ts';
-import { activitiesAt, type Act } from './proxies.ts';
+import { activitiesAt, temporalWithin, type Act } from './proxies.ts';
+import { isTouching } from './stages.ts';
 
 /** Rows of one kind that progress and record hold: a thousand hosts must not make them unreadable. */
 const ROWS_MAX = 200;
@@ -54,6 +59,8 @@ export interface Operation {
   readonly act: Act;
   /** Runs `task` for each item of the running step, counted in the progress; waits for all before it fails. */
   readonly each: Each;
+  /** As `each`, for a part of a step that its count leaves out. */
+  readonly uncounted: Each;
   findings(findings: readonly Finding[]): void;
   warnings(texts: readonly string[]): void;
   /** Names what could not be dealt with on a host; the operation then ends stuck. */
@@ -67,11 +74,15 @@ export interface Operation {
 /** Thrown where an operation ends because another one takes over. */
 class Superseded extends Error {}
 
-/** Runs `body` as an operation: keeps its progress, its search attributes and details, and translates how it ends. */
+/**
+ * Runs `body` as an operation: keeps its progress, its search attributes and details, and translates how it ends. A spec
+ * that the request brought is parsed first, and `body` gets it with the defaults of this release.
+ */
 export async function conduct(
   input: OperationInput,
-  body: (operation: Operation) => Promise<OperationResult>,
+  body: (operation: Operation, input: OperationInput) => Promise<OperationResult>,
 ): Promise<OperationResult> {
+  needEntity(input);
   const root = CancellationScope.current();
   let progress: OperationProgress = {
     cluster: input.cluster,
@@ -102,14 +113,19 @@ export async function conduct(
   /** Undoing, or only going forward: a failure on one host keeps no other from its turn. */
   let thorough = false;
   let cut: CancellationScope | undefined;
+  /** Whether this run goes on from the past of one that somebody reset: it does nothing more. */
+  let reset: { readonly failure: unknown } | undefined;
   setHandler(
-    yieldOperation,
-    ({ deployment, actor }) => {
-      update({ warnings: [...progress.warnings, `deployment ${deployment} by ${actor} waits to take over`] });
+    endOperation,
+    (by) => {
+      if (!isEndedBy(by)) return; // A signal of another release, or of nobody that Tandem knows.
+      update({ endedBy: by });
+      if (by.how !== 'take-over') return;
+      update({ warnings: [...progress.warnings, `deployment ${by.for} by ${by.actor} waits to take over`] });
       yielding = true;
       cut?.cancel();
     },
-    { description: 'Another operation takes over: start nothing more and end, undoing nothing.' },
+    { description: 'Somebody ends this operation. Sent by its cluster: of a take-over, it starts nothing more.' },
   );
   const needTurn = () => {
     if (yielding) throw new Superseded('another operation takes over');
@@ -139,12 +155,19 @@ export async function conduct(
   };
   /** The step whose parts `each` counts; the stage stays at what failed while steps are undone. */
   let current = '';
-  const onStep = (name: string, state: StepState, error?: unknown) => {
+  const onStep = (name: string, reached: StepState, error?: unknown) => {
     const now = new Date().toISOString();
+    const state = reached === 'failed' && isCancellation(error) ? 'cancelled' : reached;
+    if (isReset(error)) reset ??= { failure: error };
     if (state === 'running') enter(name);
-    if (state === 'running' || state === 'undoing') current = name;
-    change(name, { state, ...(state === 'running' ? { startedAt: now } : { finishedAt: now }) });
-    if (state === 'failed' && !progress.failed && !isCancellation(error)) update({ failed: failedOf(error, name) });
+    const begins = state === 'running' || state === 'undoing';
+    if (begins) current = name;
+    change(name, {
+      state,
+      ...(state === 'running' ? { startedAt: now } : { finishedAt: now }),
+      ...(begins ? { done: 0, of: 0 } : {}),
+    });
+    if (state === 'failed' && !progress.failed) update({ failed: failedOf(error, name) });
     if (state === 'stuck')
       update({
         leftBehind: [...progress.leftBehind, ...leftOf(error, name)],
@@ -156,20 +179,32 @@ export async function conduct(
     upsertSearchAttributes([{ key: ATTRIBUTES.stage, value: stage }]);
   };
 
-  const eachOf = eachAt(input.spec);
-  const operation: Operation = {
-    async step(name, run) {
-      add([name]);
-      onStep(name, 'running');
-      try {
-        const value = await cuttable(run);
-        onStep(name, 'done');
-        return value;
-      } catch (error) {
-        onStep(name, isHandedOver(error) ? 'cut' : 'failed', error);
-        throw error;
-      }
-    },
+  const step: Operation['step'] = async (name, run) => {
+    add([name]);
+    onStep(name, 'running');
+    try {
+      const value = await cuttable(run);
+      onStep(name, 'done');
+      return value;
+    } catch (error) {
+      onStep(name, isHandedOver(error) ? 'cut' : 'failed', error);
+      throw error;
+    }
+  };
+  /** Begins no more items once another operation waits for this step. */
+  const inTurn =
+    (eachOf: Each): Each =>
+    (items, task) =>
+      eachOf(
+        items,
+        async (item, act) => {
+          if (yields) needTurn();
+          await task(item, act);
+        },
+        { thorough },
+      );
+  const operationOn = (spec: OperationInput['spec'], eachOf = eachAt(spec)): Operation => ({
+    step,
     async saga(steps, afterwards) {
       add(steps.map(({ name }) => name));
       const yieldable = steps.map((step) => ({
@@ -183,29 +218,32 @@ export async function conduct(
           current = ''; // Looking is no step: the stage stays at what failed.
           await afterwards();
         });
-      await runSteps(yieldable, { onStep, isHandedOver, shield });
+      const leaves = (failure: unknown) => isHandedOver(failure) || isReset(failure);
+      await runSteps(yieldable, { onStep, isHandedOver: leaves, shield });
     },
     async forward(steps, { stoppable }) {
       add(steps.map(({ name }) => name));
-      const proceed = () => !(stoppable && (root.consideredCancelled || yielding));
+      const proceed = () => !reset && !(stoppable && (root.consideredCancelled || yielding));
       thorough = true;
       if (await CancellationScope.nonCancellable(() => runForward(steps, { onStep, proceed }))) return;
+      if (reset) throw reset.failure;
       if (root.consideredCancelled) throw new CancelledFailure('cancelled between two steps');
       needTurn();
     },
-    act: activitiesAt(input.spec),
-    async each(items, task) {
-      const step = current;
-      change(step, { done: 0, of: items.length });
-      let done = 0;
-      const counted = async (item: (typeof items)[number], act: Act) => {
-        if (yields) needTurn();
-        await task(item, act);
-        done += 1;
-        change(step, { done });
+    act: activitiesAt(spec),
+    each: async (items, task) => {
+      const part = current;
+      const counted = (count: Pick<StepProgress, 'done' | 'of'>) => {
+        const { done = 0, of = 0 } = progress.steps.find(({ name }) => name === part) ?? {};
+        change(part, { done: done + count.done, of: of + count.of });
       };
-      await eachOf(items, counted, { thorough });
+      counted({ done: 0, of: items.length });
+      await inTurn(eachOf)(items, async (item, act) => {
+        await task(item, act);
+        counted({ done: 1, of: 0 });
+      });
     },
+    uncounted: inTurn(eachOf),
     findings: (found) => {
       const worth = found.filter(({ verdict }) => verdict !== 'pass');
       update({
@@ -232,22 +270,29 @@ export async function conduct(
       });
     },
     images: {},
-  };
+  });
 
-  const close = (change_: Partial<OperationProgress> & Pick<OperationProgress, 'outcome'>) => {
-    update(change_);
-    const { failed } = progress;
+  const close = (end: Partial<OperationProgress> & Pick<OperationProgress, 'outcome'>) => {
+    update(end);
+    const { failed, endedBy } = progress;
+    const who = ENDED_BY_SOMEBODY[end.outcome];
+    const failure = who ? `${who} ${endedBy?.actor ?? ''}` : failed ? `${failed.code} ${failed.host}` : '';
     upsertSearchAttributes([
-      { key: ATTRIBUTES.outcome, value: change_.outcome },
-      {
-        key: ATTRIBUTES.failure,
-        value: failed ? `${failed.code} ${failed.host}`.trim().slice(0, FAILURE_LIMIT) : null,
-      },
+      { key: ATTRIBUTES.outcome, value: end.outcome },
+      { key: ATTRIBUTES.failure, value: failure.trim().slice(0, FAILURE_LIMIT) || null },
     ]);
+  };
+  const fail = (outcome: OperationFailure['outcome'], failed: Failed, endedBy?: EndedBy): never => {
+    close({ outcome, failed });
+    const { leftBehind, difference, kept } = progress;
+    throw failureOfOperation({ outcome, failed, leftBehind, difference, kept, ...(endedBy ? { endedBy } : {}) });
   };
 
   try {
-    const result = await body(operation);
+    const spec = input.given
+      ? await step('read-spec', () => temporalWithin(1, 'read the spec').parseSpec(input))
+      : input.spec;
+    const result = await body(operationOn(spec), { ...input, spec });
     if (progress.leftBehind.length > 0)
       throw ApplicationFailure.create({
         type: 'UNDO_FAILED',
@@ -257,27 +302,78 @@ export async function conduct(
     close({ outcome: result.outcome, ...(result.measured ? { measured: result.measured } : {}) });
     return { ...result, ...(progress.kept.length > 0 ? { kept: progress.kept } : {}) };
   } catch (error) {
-    const { leftBehind, difference, kept } = progress;
+    if (reset) {
+      const { workflowId } = workflowInfo();
+      const { touched, hadEnded } = await CancellationScope.nonCancellable(() =>
+        temporalWithin(1, 'what the run that was reset had done').aftermath({ workflowId }),
+      );
+      return fail(touched && !hadEnded ? 'stuck' : 'refused', { ...failedOf(reset.failure, progress.stage), host: '' });
+    }
+    const { leftBehind, endedBy } = progress;
     if (leftBehind.length === 0 && isHandedOver(error)) {
       close({ outcome: 'superseded' });
       return { outcome: 'superseded', serving: input.serving };
     }
     if (leftBehind.length === 0 && isCancellation(error)) {
       close({ outcome: 'cancelled' });
-      throw new CancelledFailure(`cancelled at ${progress.stage}`);
+      throw new CancelledFailure(`cancelled at ${progress.stage}${endedBy ? ` by ${endedBy.actor}` : ''}`);
     }
-    const outcome = leftBehind.length > 0 ? 'stuck' : 'rolled-back';
-    const failed = progress.failed ?? failedOf(error, progress.stage);
-    close({ outcome, failed });
-    const details: OperationFailure = { outcome, failed, leftBehind, difference, kept };
-    throw ApplicationFailure.create({
-      type: failed.code,
-      message: `${failed.step}: ${failed.message}`,
-      nonRetryable: true,
-      details: [details],
-    });
+    const touched = progress.steps.some(({ name, state }) => state !== 'waiting' && isTouching(name));
+    const outcome = leftBehind.length > 0 ? 'stuck' : touched ? 'rolled-back' : 'refused';
+    return fail(
+      outcome,
+      progress.failed ?? failedOf(error, progress.stage),
+      isCancellation(error) ? endedBy : undefined,
+    );
   }
 }
+
+/** What TandemFailure says of an operation that did as somebody else wanted. */
+const ENDED_BY_SOMEBODY: Partial<Record<OperationProgress['outcome'], string>> = {
+  cancelled: 'CANCELLED',
+  superseded: 'SUPERSEDED',
+};
+
+/** An operation that its cluster's entity has not admitted would act beside another one. Errors: NOT_ADMITTED. */
+export function needEntity({ cluster }: Pick<OperationInput, 'cluster'>): void {
+  const { parent } = workflowInfo();
+  if (parent?.workflowId === clusterWorkflowId(cluster)) return;
+  upsertSearchAttributes([
+    { key: ATTRIBUTES.outcome, value: 'refused' },
+    { key: ATTRIBUTES.failure, value: 'NOT_ADMITTED' },
+  ]);
+  throw failureOfOperation({
+    outcome: 'refused',
+    failed: {
+      step: '',
+      host: '',
+      code: 'NOT_ADMITTED',
+      message: `it was not started by ${clusterWorkflowId(cluster)}, which admits one operation at a time; nothing was done`,
+      evidence: '',
+      remedy: 'Ask for operations by the CLI.',
+    },
+    leftBehind: [],
+    difference: [],
+    kept: [],
+  });
+}
+
+const failureOfOperation = (details: OperationFailure): ApplicationFailure =>
+  ApplicationFailure.create({
+    type: details.failed.code,
+    message: [details.failed.step, details.failed.message].filter(Boolean).join(': '),
+    nonRetryable: true,
+    details: [details],
+  });
+
+/** Whether an activity was refused because this very run goes on from the past of another one. */
+function isReset(error: unknown): boolean {
+  const { runId, originalExecutionRunId: original = runId } = workflowInfo();
+  return error !== undefined && runId !== original && failedOf(error, '').code === 'RESET';
+}
+
+const isEndedBy = (value: unknown): value is EndedBy =>
+  typeof value === 'object' && value !== null && 'how' in value && 'actor' in value && typeof value.actor === 'string';
 
 const someOf = (rows: readonly string[]): readonly string[] =>
   rows.length > ROWS_MAX ? [...rows.slice(0, ROWS_MAX), `and ${rows.length - ROWS_MAX} more`] : rows;

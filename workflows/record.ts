@@ -5,6 +5,7 @@ import type {
   ClusterRecord,
   ClusterState,
   DeploymentRecord,
+  EndedBy,
   OperationFailure,
   OperationRequest,
   OperationResult,
@@ -30,6 +31,16 @@ export const emptyRecord = (cluster: string, installation: string): ClusterRecor
   lastDeployment: 0,
 });
 
+/** A record that an older release wrote. */
+export const recordOf = (record: ClusterRecord): ClusterRecord => ({
+  ...emptyRecord(record.cluster, record.installation),
+  ...record,
+});
+
+/** Nothing was ever admitted here. */
+export const isEmpty = ({ lastDeployment, deployments }: ClusterRecord): boolean =>
+  lastDeployment === 0 && deployments.length === 0;
+
 /** An operation that was admitted: what it aims at is fixed then. */
 export interface Pending extends Admitted {
   readonly request: OperationRequest;
@@ -42,6 +53,8 @@ export interface Conclusion {
   readonly outcome: Outcome;
   readonly result?: OperationResult;
   readonly failure?: OperationFailure;
+  /** Who ended it, where that is not what the running operation was told. */
+  readonly endedBy?: EndedBy;
 }
 
 /** It has its number; it runs, or waits until the running one has yielded. */
@@ -78,11 +91,12 @@ export function admitted(
 export function ended(
   state: ClusterRecord,
   { deployment }: Admitted,
-  { outcome, result, failure }: Conclusion,
+  { outcome, result, failure, endedBy: told }: Conclusion,
   now: string,
 ): ClusterRecord {
   const serving = result ? result.serving : state.serving;
   const { failed, leftBehind = [], difference = [], kept = [] } = failure ?? {};
+  const by = told ?? (ENDED_BY_SOMEBODY.includes(outcome) ? state.running?.endedBy : failure?.endedBy);
   const facts = result
     ? { difference: [], kept: result.kept ?? [], abandoned: result.abandoned ?? [] }
     : { difference, kept };
@@ -90,7 +104,8 @@ export function ended(
     finishedAt: now,
     outcome,
     leftBehind,
-    ...(failed && (outcome === 'rolled-back' || outcome === 'stuck') ? { failed } : {}),
+    ...(failed ? { failed } : {}),
+    ...(by ? { endedBy: by } : {}),
     ...withoutEmpty(facts),
     ...(result?.measured ? { measured: result.measured } : {}),
   };
@@ -107,12 +122,21 @@ export function ended(
   });
 }
 
+/** Outcomes of an operation that did as somebody else wanted. */
+const ENDED_BY_SOMEBODY: readonly Outcome[] = ['cancelled', 'superseded'];
+
+/** Somebody ends the running operation; whether it still can be ended is seen at its end. */
+export const endedBy = (state: ClusterRecord, by: EndedBy): ClusterRecord =>
+  state.running ? { ...state, running: { ...state.running, endedBy: by } } : state;
+
 /** One that waited is dropped before it began. */
-export const dropped = (state: ClusterRecord, now: string): ClusterRecord => ({
+export const dropped = (state: ClusterRecord, by: EndedBy): ClusterRecord => ({
   ...state,
   waiting: null,
   deployments: state.deployments.map((entry) =>
-    entry.deployment === state.waiting?.deployment ? { ...entry, outcome: 'cancelled', finishedAt: now } : entry,
+    entry.deployment === state.waiting?.deployment
+      ? { ...entry, outcome: 'cancelled', finishedAt: by.at, endedBy: by }
+      : entry,
   ),
 });
 
@@ -159,9 +183,11 @@ export function targetOf(
   return specDigest === undefined ? undefined : { spec: state.specs[specDigest]!, specDigest };
 }
 
+/** Outcomes that say what is on the hosts; after the others is there what was there before. */
+const SETTLING: readonly Outcome[] = ['succeeded', 'unchanged', 'superseded', 'frozen', 'stuck'];
+
 function stateAfter(serving: Serving | null, deployments: readonly DeploymentRecord[]): ClusterState {
-  const { outcome } = deployments.at(-1)!;
-  if (outcome === 'stuck') return 'stuck';
+  if (deployments.findLast(({ outcome }) => SETTLING.includes(outcome))?.outcome === 'stuck') return 'stuck';
   if (isHandedOver(deployments)) return 'degraded';
   if (serving) return 'serving';
   return deployments.some((entry) => entry.outcome === 'succeeded') ? 'stopped' : 'none';

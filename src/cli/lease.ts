@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { LeaseRow } from '../../activities/leases.ts';
-import type { BreakRequest, LeaseList } from '../../workflows/leases.ts';
+import type { LeaseList } from '../../workflows/leases.ts';
 import type { TandemClient } from '../client.ts';
 import type { HeldLease } from '../drivers/types.ts';
 import { DeployError } from '../errors.ts';
@@ -128,13 +128,7 @@ const breakAll = (
 ): Promise<readonly HeldLease[]> => {
   const { host, reason, force = false } = options;
   const leases = rows.map(({ host: _host, gpu: _gpu, ...lease }) => lease);
-  const request: BreakRequest = { spec, host, leases, actor, reason, force, notAfter: client.notAfter() };
-  return client.ask<readonly HeldLease[]>('breakLeases', [request], {
-    summary: `Break ${leases.length} leases of cluster **${cluster}** on ${host}, by ${actor}`,
-    cluster,
-    actor,
-    memo: { reason, host, leases: leases.map(({ pci }) => pci).join(',') },
-  });
+  return client.breakLeases(cluster, { spec, host, leases, actor, reason, force });
 };
 
 const notRead = ({ code, host, message, evidence, remedy }: LeaseList['unread'][number]) =>

@@ -11,6 +11,7 @@ export const exitOf: Record<Exclude<Outcome, 'running'>, number> = {
   succeeded: EXIT.done,
   unchanged: EXIT.done,
   skipped: EXIT.done,
+  refused: EXIT.failed,
   'rolled-back': EXIT.failed,
   superseded: EXIT.failed,
   frozen: EXIT.failed,

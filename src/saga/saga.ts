@@ -14,7 +14,7 @@ export interface SagaHooks {
   readonly isHandedOver: (failure: unknown) => boolean;
 }
 
-export type StepState = 'running' | 'done' | 'failed' | 'cut' | 'undoing' | 'undone' | 'stuck';
+export type StepState = 'running' | 'done' | 'failed' | 'cancelled' | 'cut' | 'undoing' | 'undone' | 'stuck';
 
 /**
  * Runs `steps` in order; on failure undoes newest first and throws the failure. The failed step is undone too, since

@@ -16,6 +16,7 @@ import { workflowBundle } from '../support/workflow-bundle.ts';
 /** What is asked while no Temporal worker runs is not done, and is not done later either. */
 const spec = aSpec({ name: 'late', site: 'late' });
 const request = { spec, specDigest: specDigest(spec), actor: 'tester' };
+const LEASE = { pci: '0000:05:00.0', cluster: 'late', installation: 'run-0', deployment: 1, takenAt: 'unknown' };
 const NOBODY = { code: 'NO_WORKER', message: expect.stringContaining('nothing will happen later') as unknown };
 
 let env: TestWorkflowEnvironment;
@@ -47,7 +48,7 @@ describe('without a Temporal worker', () => {
       ...[
         client.submit('late', { operation: 'deploy', ...request }),
         client.adopt('late', { installation: 'run-0', lastDeployment: 3, serving: null, ...request }),
-        client.ask('breakLeases', [{ spec, host: 'p0', leases: [], reason: 'r', force: true }]),
+        client.breakLeases('late', { spec, host: 'p0', leases: [LEASE], actor: 'tester', reason: 'r', force: true }),
       ].map((asked) => asked.catch((error: unknown) => error)),
     ]);
     for (const { exitCode, stdout } of [deploy, destroy, plan])
@@ -58,7 +59,7 @@ describe('without a Temporal worker', () => {
     const common = { connection: env.nativeConnection, namespace: 'default', dataConverter };
     const site = await Worker.create({
       ...common,
-      taskQueue: 'tandem-late',
+      taskQueue: 'tandem-late-reads',
       activities: { present: async () => void asked.push('present') }, // With it every workflow but the entity begins.
     });
     const workflows = await Worker.create({

@@ -2,12 +2,20 @@ import { Context } from '@temporalio/activity';
 import type proto from '@temporalio/proto';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
+import { resetFence } from '../../activities/fence.ts';
 import type { Activities } from '../../activities/index.ts';
+import { createTemporalActivities } from '../../activities/temporal.ts';
 import { connectClient, type TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import { activityQueue, WORKFLOW_QUEUE, type Admitted, type DeploymentRecord } from '../../workflows/messages.ts';
+import {
+  activityQueue,
+  readQueue,
+  WORKFLOW_QUEUE,
+  type Admitted,
+  type DeploymentRecord,
+} from '../../workflows/messages.ts';
 import { MemorySite, type ActivityName } from './memory-site.ts';
 import { awaitRow, startTemporal } from './temporal.ts';
 import { workflowBundle } from './workflow-bundle.ts';
@@ -27,6 +35,8 @@ export interface Operations {
   /** Waits until an operation has ended and the cluster's record says so. */
   ended(cluster: string, admitted: Admitted): Promise<DeploymentRecord>;
   run(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<DeploymentRecord>;
+  /** Goes on with other workflow code, as a Temporal worker of another release does. `index` is what it bundles. */
+  changeWorkflows(index: string): Promise<void>;
   /** What each step of an ended operation called, in the order in which the workflow asked for it. */
   fanOuts(workflowId: string): Promise<readonly FanOut[]>;
   close(): Promise<void>;
@@ -40,24 +50,33 @@ export interface FanOut {
 }
 
 export async function startOperations(): Promise<Operations> {
-  const bundle = await workflowBundle();
   const env = await startTemporal();
   const settings = { connectionOptions: { address: env.address }, namespace: NAMESPACE, origin: env.address };
   const client = await connectClient(settings, 'tester tandem');
   const common = { connection: env.nativeConnection, namespace: NAMESPACE, dataConverter };
   const sites = new Map<string, MemorySite>();
-  const workers = await Promise.all([
-    Worker.create({ ...common, taskQueue: WORKFLOW_QUEUE, workflowBundle: bundle }),
+  const startWorkflows = async (index?: string) => {
+    const worker = await Worker.create({
+      ...common,
+      taskQueue: WORKFLOW_QUEUE,
+      workflowBundle: await workflowBundle(index),
+      activities: createTemporalActivities(),
+    });
+    return { worker, ended: worker.run() };
+  };
+  let workflows = await startWorkflows();
+  const serveSite = (taskQueue: string) =>
     Worker.create({
       ...common,
-      taskQueue: activityQueue(SITE),
+      taskQueue,
       activities: activitiesOf(sites),
       maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
       // A cancellation comes back with a heartbeat, of which the SDK would send one in twelve seconds.
       maxHeartbeatThrottleInterval: '100ms',
-    }),
-  ]);
-  const running = Promise.all(workers.map((worker) => worker.run()));
+      interceptors: { activity: [resetFence] },
+    });
+  const serving = await Promise.all([activityQueue(SITE), readQueue(SITE)].map(serveSite));
+  const servingEnded = Promise.all(serving.map((worker) => worker.run()));
 
   const begin: Operations['begin'] = (spec, operation = 'deploy') =>
     client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester' });
@@ -66,20 +85,25 @@ export async function startOperations(): Promise<Operations> {
     env,
     client,
     open(spec) {
-      const site = new MemorySite(spec);
-      sites.set(spec.name, site);
-      return site;
+      const opened = new MemorySite(spec);
+      sites.set(spec.name, opened);
+      return opened;
     },
     begin,
     ended,
     run: async (spec, operation) => await ended(spec.name, await begin(spec, operation)),
+    async changeWorkflows(index) {
+      workflows.worker.shutdown();
+      await workflows.ended;
+      workflows = await startWorkflows(index);
+    },
     async fanOuts(workflowId) {
       return fanOutsIn(await env.client.workflow.getHandle(workflowId).fetchHistory());
     },
     async close() {
-      for (const site of sites.values()) site.release(); // No worker ends before its activities do.
-      for (const worker of workers) worker.shutdown();
-      await running;
+      for (const one of sites.values()) one.release(); // No worker ends before its activities do.
+      for (const worker of [workflows.worker, ...serving]) worker.shutdown();
+      await Promise.all([workflows.ended, servingEnded]);
       await client.close();
       await env.teardown();
     },
@@ -88,13 +112,15 @@ export async function startOperations(): Promise<Operations> {
 
 /** The activities of all sites: each call goes to the site of the cluster whose operation asked for it. */
 function activitiesOf(sites: ReadonlyMap<string, MemorySite>): Activities {
-  const { activities } = new MemorySite({ hosts: { list: [] } as never });
+  const nobody = new MemorySite({ hosts: { list: [] } as never });
   return Object.fromEntries(
-    Object.keys(activities).map((name) => [
+    Object.keys(nobody.activities).map((name) => [
       name,
       (input: never) => {
         const [, cluster] = Context.current().info.workflowExecution!.workflowId.split('/');
-        return (sites.get(cluster!)!.activities[name as ActivityName] as (input: never) => Promise<unknown>)(input);
+        return ((sites.get(cluster!) ?? nobody).activities[name as ActivityName] as (input: never) => Promise<unknown>)(
+          input,
+        );
       },
     ]),
   ) as unknown as Activities;

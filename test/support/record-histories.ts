@@ -3,13 +3,20 @@ import { fileURLToPath } from 'node:url';
 import proto from '@temporalio/proto';
 import { Worker } from '@temporalio/worker';
 import type { LeaseRow } from '../../activities/leases.ts';
+import { createTemporalActivities } from '../../activities/temporal.ts';
 import { connectClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import type { FoundCluster } from '../../src/plan/adopt.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { BreakRequest, LeaseList } from '../../workflows/leases.ts';
-import { clusterWorkflowId, WORKFLOW_QUEUE, type Admitted } from '../../workflows/messages.ts';
+import type { LeaseList } from '../../workflows/leases.ts';
+import {
+  activityQueue,
+  clusterWorkflowId,
+  readQueue,
+  WORKFLOW_QUEUE,
+  type Admitted,
+} from '../../workflows/messages.ts';
 import { MemorySite, type ActivityCall, type ActivityName } from './memory-site.ts';
 import { aSpec } from './specs.ts';
 import { awaitRow, startTemporal } from './temporal.ts';
@@ -35,7 +42,12 @@ const identity = 'recorder';
 const common = { connection: env.nativeConnection, namespace: NAMESPACE, dataConverter, identity };
 const settings = { connectionOptions: { address: env.address }, namespace: NAMESPACE, origin: env.address };
 const client = await connectClient(settings, 'tester tandem');
-const workflows = await Worker.create({ ...common, taskQueue: WORKFLOW_QUEUE, workflowBundle: bundle });
+const workflows = await Worker.create({
+  ...common,
+  taskQueue: WORKFLOW_QUEUE,
+  workflowBundle: bundle,
+  activities: createTemporalActivities(),
+});
 
 try {
   await workflows.runUntil(async () => {
@@ -61,7 +73,9 @@ try {
       await env.client.workflow.getHandle(clusterWorkflowId(spec.name)).terminate('its record is lost');
       const found = await client.ask<FoundCluster>('adoption', [{ spec, installation }]);
       await saveLast('adoption');
-      await client.adopt(spec.name, { ...found, spec, specDigest: specDigest(spec), actor: 'tester' });
+      const { serving, lastDeployment } = found;
+      const shown = { installation: found.installation, serving, lastDeployment };
+      await client.adopt(spec.name, { ...shown, spec, specDigest: specDigest(spec), actor: 'tester' });
       await run('destroy');
       await saveEntity('cluster-adopted', spec.name);
     });
@@ -70,8 +84,9 @@ try {
       const { leases } = await client.ask<LeaseList>('leases', [{ spec }]);
       await saveLast('leases');
       const [{ host, gpu: _gpu, ...lease }] = leases as [LeaseRow];
-      const why = { actor: 'tester', reason: 'its owner is gone', force: true, notAfter: client.notAfter() };
-      await client.ask('breakLeases', [{ spec, host, leases: [lease], ...why } satisfies BreakRequest]);
+      await env.client.workflow.getHandle(clusterWorkflowId(spec.name)).terminate('its record is lost');
+      const why = { actor: 'tester', reason: 'its owner is gone', force: true };
+      await client.breakLeases(spec.name, { spec, host, leases: [lease], ...why });
       await saveLast('breakLeases');
     });
     await recorded('superseded', async ({ spec, site, run }) => {
@@ -140,8 +155,12 @@ async function recorded(
 ): Promise<void> {
   const spec = specOf(name, decode);
   const site = new MemorySite(spec);
-  const worker = await Worker.create({ ...common, taskQueue: `tandem-${spec.site}`, activities: site.activities });
-  await worker.runUntil(() => body({ spec, site, run: (operation, aim = spec) => operate(aim, operation) }));
+  const serving = { ...common, activities: site.activities };
+  const worker = await Worker.create({ ...serving, taskQueue: activityQueue(spec.site) });
+  const reading = await Worker.create({ ...serving, taskQueue: readQueue(spec.site) });
+  await worker.runUntil(
+    reading.runUntil(() => body({ spec, site, run: (operation, aim = spec) => operate(aim, operation) })),
+  );
 }
 
 function specOf(name: string, decode: readonly string[] = ['d0', 'd1']): ClusterSpec {
@@ -168,7 +187,8 @@ async function reads(spec: ClusterSpec): Promise<void> {
   await client.ask('readiness', [{ spec }]);
   await client.ask('health', [{ serving, spec }]);
   await client.ask('logs', [{ serving, spec, names, tailLines: 5 }]);
-  for (const type of ['plan', 'check', 'readiness', 'health', 'logs']) await saveLast(type);
+  await client.diagnose(spec.site);
+  for (const type of ['plan', 'check', 'readiness', 'health', 'logs', 'presence']) await saveLast(type);
 }
 
 /** What was asked last of this type and has ended. */

@@ -159,6 +159,7 @@ export async function polled(address: string, pid: number, namespace = NAMESPACE
     for (const [queue, type] of [
       ['tandem', 1],
       ['tandem-default', 2],
+      ['tandem-default-reads', 2],
     ] as const) {
       const { pollers } = await connection.workflowService.describeTaskQueue({
         namespace,

@@ -35,8 +35,11 @@ export async function awaitRow(
   { deployment, workflowId }: Admitted,
 ): Promise<DeploymentRecord> {
   await client.settled(workflowId);
-  return await eventually(async () => {
-    const { running, deployments } = await client.record(cluster);
-    return running?.deployment !== deployment && deployments.find((entry) => entry.deployment === deployment);
-  });
+  return await eventually(
+    async () => {
+      const { running, deployments } = await client.record(cluster);
+      return running?.deployment !== deployment && deployments.find((entry) => entry.deployment === deployment);
+    },
+    { limitMs: 60_000 }, // One that was terminated is told when its activities are over: a heartbeat time-out later.
+  );
 }

@@ -17,7 +17,11 @@ export async function workflowBundle(index = 'workflows/index.ts'): Promise<{ co
     () => 0,
   );
   if (made < newest) {
-    const { code } = await bundleWorkflowCode({ workflowsPath: join(root, index), logger: quiet });
+    const { code } = await bundleWorkflowCode({
+      workflowsPath: join(root, index),
+      workflowInterceptorModules: [join(root, 'workflows/interceptors.ts')],
+      logger: quiet,
+    });
     await mkdir(cache, { recursive: true });
     await writeFile(`${file}.${process.pid}`, code);
     await rename(`${file}.${process.pid}`, file); // Suites run side by side.

@@ -76,10 +76,10 @@ describe('a deploy', () => {
     expect(await operations.run(small)).toMatchObject({ outcome: 'unchanged' });
   });
 
-  it('without a Temporal worker of its site ends rolled back, naming the site', async () => {
+  it('without a Temporal worker of its site ends refused, naming the site', async () => {
     const spec = { ...oneOf(), site: 'nowhere' };
     expect(await operations.run(spec)).toMatchObject({
-      outcome: 'rolled-back',
+      outcome: 'refused',
       failed: { step: 'reach-worker', code: 'NO_WORKER' },
     });
   }, 60_000);
@@ -104,7 +104,7 @@ describe('a deploy', () => {
     const before = site.picture();
     const { outcome, failed } = await operations.run(spec);
     expect({ outcome, message: failed?.message }).toMatchObject({
-      outcome: 'rolled-back',
+      outcome: 'refused',
       message: expect.stringContaining('theirs'),
     });
     expect(site.picture()).toEqual(before);

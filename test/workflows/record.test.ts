@@ -101,9 +101,10 @@ describe('an operation that takes over', () => {
   });
 
   it('that is dropped never began; its number is not used again', () => {
-    const now = dropped(both, NOW);
+    const by = { how: 'cancel', actor: 'ada', reason: 'no need', at: NOW } as const;
+    const now = dropped(both, by);
     expect(now).toMatchObject({ running: { deployment: 1 }, waiting: null, lastDeployment: 2 });
-    expect(now.deployments.at(-1)).toMatchObject({ deployment: 2, outcome: 'cancelled', finishedAt: NOW });
+    expect(now.deployments.at(-1)).toMatchObject({ deployment: 2, outcome: 'cancelled', finishedAt: NOW, endedBy: by });
   });
 });
 

@@ -43,7 +43,9 @@ describe('the histories kept', () => {
       const [first] = events!;
       const end = events!.at(-1)!;
       const how = Object.keys(end).find((key) => /^workflowExecution.*EventAttributes$/.test(key))!;
-      const outcome = /"outcome":"(stuck|rolled-back|unchanged|succeeded|superseded)"/.exec(endTextOf(end))?.[1];
+      const outcome = /"outcome":"(stuck|refused|rolled-back|unchanged|succeeded|superseded)"/.exec(
+        endTextOf(end),
+      )?.[1];
       return [first!.workflowExecutionStartedEventAttributes!.workflowType!.name, outcome ?? how.slice(17, -15)].join(
         ' ',
       );
@@ -55,6 +57,7 @@ describe('the histories kept', () => {
       'check Completed',
       'cluster ContinuedAsNew',
       'deploy Canceled',
+      'deploy refused',
       'deploy rolled-back',
       'deploy stuck',
       'deploy succeeded',
@@ -66,6 +69,7 @@ describe('the histories kept', () => {
       'leases Completed',
       'logs Completed',
       'plan Completed',
+      'presence Completed',
       'readiness Completed',
     ]);
   });

@@ -12,7 +12,7 @@ export function launch(context: DeployContext, role: EnginePlan['role']): Operat
     name: `start-${role}`,
     cuttable: true,
     run: async () => {
-      await operation.each(ranks, async ({ engine, rank, host }, act) => {
+      await operation.uncounted(ranks, async ({ engine, rank, host }, act) => {
         const image = engine.ranks.find((row) => row.rank === rank)?.container?.image;
         const imageId = image === undefined ? undefined : operation.images[image];
         await act({ summary: `start ${engine.name}${rank > 0 ? ` rank ${rank}` : ''} on ${host}` }).startRank({

@@ -11,6 +11,7 @@ import { duration } from './table.ts';
 const WORDS: Partial<Record<StepProgress['state'], string>> = {
   done: 'done',
   failed: 'FAILED',
+  cancelled: 'cancelled',
   cut: 'left to the next',
   undoing: 'undoing',
   undone: 'undone',
