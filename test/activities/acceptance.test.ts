@@ -198,7 +198,7 @@ describe('engines behind a router (real smg)', () => {
     await routing().awaitRouter({ ref: host.ref, router, ...owner });
     engines = await Promise.all((['prefill', 'prefill', 'decode', 'decode'] as const).map((role) => simulated(role)));
     await Promise.all(engines.map(wire));
-  }, 90_000);
+  });
 
   it('are accepted when each of them had a request, with what was measured', async () => {
     const accepted = await acceptRouted(engines);

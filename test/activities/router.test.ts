@@ -113,7 +113,7 @@ describe('a managed router (real smg) with keys', () => {
     watching = false;
     await watch;
     for (const line of (await readFile(join(host.home, 'cmdlines'), 'utf8')).split('\n')) commandLines.add(line);
-  }, 90_000);
+  });
   afterAll(async () => {
     await host.close();
   });

@@ -210,8 +210,8 @@ suite('the parts of docker-compose.yml', () => {
         throw new Error(`${error.message}; ${await readFile(join(home, `${name}.log`), 'utf8')}`);
       });
     }
-  }, 300_000);
-  afterAll(() => allOf(ends), 120_000);
+  });
+  afterAll(() => allOf(ends));
 
   it('make the schema and the namespace again without harm', async () => {
     await run(['sh', join(ROOT, 'deploy/temporal/schema.sh')], {
@@ -219,7 +219,7 @@ suite('the parts of docker-compose.yml', () => {
       TEMPORAL_SCHEMA: join(home, 'temporal/schema'),
     });
     await run(['sh', join(ROOT, 'deploy/temporal/namespace.sh')], environmentOf('temporal-namespace'));
-  }, 60_000);
+  });
 
   it(
     'deploy',
@@ -255,7 +255,7 @@ suite('the parts of docker-compose.yml', () => {
     const answer = await fetch(`http://127.0.0.1:${uiPort}/api/v1/namespaces/tandem/workflows?query=${query}`);
     const { executions } = (await answer.json()) as { executions: { status: string }[] };
     expect(executions.map(({ status }) => status)).toEqual(Array(2).fill('WORKFLOW_EXECUTION_STATUS_COMPLETED'));
-  }, 60_000);
+  });
 
   it('run as a user who is not root', async () => {
     const owners = await Promise.all(

@@ -565,7 +565,7 @@ describe('the picture of a host', () => {
       const { things } = await picture({ cluster, installation });
       expect(Object.keys(things)).toEqual(expect.arrayContaining(['container', 'job', 'file', 'lease']));
     }
-  }, 120_000);
+  });
 
   it('shows what bears the name of the cluster and no label', async () => {
     await docker().start({ ...container(), labels: {} });

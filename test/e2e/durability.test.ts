@@ -12,10 +12,10 @@ let stack: Stack;
 
 beforeAll(async () => {
   stack = await startStack({ spec: stackSpec(2), scenario: { countAll: true } });
-}, 120_000);
+});
 afterAll(async () => {
   await stack?.stop();
-}, 60_000);
+});
 
 const HOSTS = ['p0', 'd0', 'd1'];
 const callsOf = (host: string, pattern: RegExp) =>
@@ -69,5 +69,5 @@ describe.each(['worker', 'server'] as const)('kill -9 of the Temporal %s in the 
       expect([host, gained(host)]).toEqual([host, { copies: 1, files: 1, containers: 1, engines: 1 }]);
     await stack.simulation.setFaults([]);
     expect(await stack.run(ownWeights, 'destroy')).toMatchObject({ outcome: 'succeeded' });
-  }, 240_000);
+  });
 });

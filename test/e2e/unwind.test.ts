@@ -15,10 +15,10 @@ let stack: Stack;
 
 beforeAll(async () => {
   stack = await startStack({ spec: base });
-}, 120_000);
+});
 afterAll(async () => {
   await stack?.stop();
-}, 60_000);
+});
 
 /** A deploy that succeeded against its test holds the GPUs of the next. */
 afterEach(async () => {
@@ -27,7 +27,7 @@ afterEach(async () => {
     const { serving, specs } = await stack.client.record(name);
     if (serving) await stack.run(specs[serving.specDigest]!, 'destroy');
   }
-}, 60_000);
+});
 
 interface Case {
   readonly step: string;
@@ -123,7 +123,7 @@ describe.each(some(CASES, 2).map((one, index) => ({ ...one, name: `f${index + 1}
       expect(entry.failed!.remedy).not.toBe('');
       expect(await stack.settledPicture(before)).toEqual(before);
       expect(await stack.client.record(name)).toMatchObject({ state: 'none', serving: null });
-    }, 120_000);
+    });
   },
 );
 
@@ -152,7 +152,7 @@ describe('a deploy of which an engine dies and another program takes its port be
       await new Promise((resolve) => other.close(resolve));
     }
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 120_000);
+  });
 });
 
 describe('a deploy that is cancelled in the middle', () => {
@@ -164,5 +164,5 @@ describe('a deploy that is cancelled in the middle', () => {
     await stack.client.cancel('cancelled', { actor: 'tester' });
     expect(await stack.ended('cancelled', admitted)).toMatchObject({ outcome: 'cancelled', leftBehind: [] });
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 120_000);
+  });
 });

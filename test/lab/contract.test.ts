@@ -29,11 +29,11 @@ for (const { name, missing, start } of WORLDS) {
       folder = await mkdtemp(join(tmpdir(), 'tandem-contract-'));
       world = await start(join(folder, 'r'));
       host = world.drivers.host(world.ref);
-    }, 60_000);
+    });
     afterAll(async () => {
       await world?.close();
       await rm(folder, { recursive: true, force: true });
-    }, 60_000);
+    });
 
     const sh = (script: string, ...args: readonly string[]) =>
       host.must({ argv: ['sh', '-c', script, 'sh', ...args], timeoutMs: LIMIT_MS });
@@ -525,7 +525,7 @@ for (const { name, missing, start } of WORLDS) {
         await docker.restart(unit.name);
         const again = await stateOf(docker, unit);
         expect(again).toMatchObject({ running: true, imageId: first.imageId });
-      }, 60_000);
+      });
     });
 
     const asRoot = process.getuid?.() === 0 ? it : it.skip;

@@ -112,6 +112,20 @@ export const takeDownAll = (): Promise<void> =>
     }),
   );
 
+/** Takes down the labs of tests that have ended; what there was of them. Errors: as `takeDownAll`. */
+export async function sweep(): Promise<readonly string[]> {
+  const found: string[] = [];
+  await allOf(
+    (Object.keys(NUMBERS) as LabName[]).map((name) => async () => {
+      if (await isInUse(name)) return;
+      const site = siteOf(name);
+      found.push(...(await remains(site)));
+      await takeDown(site);
+    }),
+  );
+  return found;
+}
+
 /** A lab for people is in use until they take it down, one of a test while that runs. */
 async function isInUse(name: LabName): Promise<boolean> {
   const { room } = siteOf(name);

@@ -262,7 +262,7 @@ describe('the runtimes', () => {
       await host.runtime(kind).stop(name, { timeoutSeconds: 20 });
       await host.runtime(kind).remove(name);
     }
-  }, 60_000);
+  });
 });
 
 describe('a simulated host that forwards no TCP', () => {

@@ -17,7 +17,7 @@ const AT_ONCE = 12;
 const CASE_MS = 90_000;
 
 const operations = await startOperations();
-afterAll(() => operations.close(), 60_000);
+afterAll(() => operations.close());
 
 /** The ways to cancel: what `tandem cancel` sends, and what the Temporal UI does to a workflow. */
 const CANCELS: Readonly<Record<string, (cluster: string, admitted: Admitted) => Promise<unknown>>> = {

@@ -9,8 +9,8 @@ import { specOf } from '../support/memory-scenarios.ts';
 let operations: Operations;
 beforeAll(async () => {
   operations = await startOperations();
-}, 60_000);
-afterAll(() => operations?.close(), 60_000);
+});
+afterAll(() => operations?.close());
 
 const HOSTS = { p: 1, d: 4 };
 let clusters = 0;
@@ -82,7 +82,7 @@ describe('a deploy', () => {
       outcome: 'rolled-back',
       failed: { step: 'reach-worker', code: 'NO_WORKER' },
     });
-  }, 60_000);
+  });
 
   it('on a host where a port of an engine is taken is refused, and nothing is left', async () => {
     const spec = oneOf();

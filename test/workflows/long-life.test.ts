@@ -38,7 +38,7 @@ beforeAll(async () => {
     workflowBundle: bundle,
   });
   running = worker.run();
-}, 60_000);
+});
 afterAll(async () => {
   worker?.shutdown();
   await running;
