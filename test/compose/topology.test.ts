@@ -9,6 +9,7 @@ import { scenarioFor } from '../../src/sim/scenario.ts';
 import { startSimulation, type Simulation } from '../../src/sim/simulation.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { CLI } from '../support/cli.ts';
+import { START_MS, patient } from '../support/patience.ts';
 import { processesWith, until } from '../support/processes.ts';
 import { stackSpec } from '../support/stack.ts';
 import { allOf, freePort, polled } from '../support/temporal-stack.ts';
@@ -28,8 +29,7 @@ const BLOCK = 96;
 const AT = { postgresql: `127.86.${BLOCK}.101`, temporal: `127.86.${BLOCK}.102` };
 const ADDRESS = `${AT.temporal}:7233`;
 const USER = 'nobody';
-const READY_MS = 60_000;
-const DEPLOY_MS = 240_000;
+const DEPLOY_MS = patient(240_000);
 
 let home: string;
 let services: Record<string, Service>;
@@ -87,7 +87,7 @@ async function end(name: string, signal: NodeJS.Signals): Promise<void> {
   running.delete(name);
   if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
   child.kill(signal);
-  await until(`${name} is over`, () => child.exitCode !== null || child.signalCode !== null, { limitMs: READY_MS });
+  await until(`${name} is over`, () => child.exitCode !== null || child.signalCode !== null, { limitMs: START_MS });
 }
 
 const database = (verb: readonly string[]) =>
@@ -206,7 +206,7 @@ suite('the parts of docker-compose.yml', () => {
           .then((pid) => polled(ADDRESS, pid, 'tandem'))
           .then(() => true)
           .catch(() => false);
-      await until(`${name} polls`, polls, { limitMs: READY_MS }).catch(async (error: Error) => {
+      await until(`${name} polls`, polls, { limitMs: START_MS }).catch(async (error: Error) => {
         throw new Error(`${error.message}; ${await readFile(join(home, `${name}.log`), 'utf8')}`);
       });
     }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { STILL_MS } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
 import { startStack, stackSpec, type Stack } from '../support/stack.ts';
 import type { StackProcess } from '../support/temporal-stack.ts';
@@ -57,10 +58,10 @@ describe.each(['worker', 'server'] as const)('kill -9 of the Temporal %s in the 
     const { [name]: victim }: Record<'worker' | 'server', StackProcess> = stack;
 
     const admitted = await stack.begin(ownWeights);
-    await until('the copy on d0 has begun', () => gained('d0').files === 1, { limitMs: 90_000 });
+    await until('the copy on d0 has begun', () => gained('d0').files === 1, { limitMs: STILL_MS });
     await victim.kill();
     await victim.start();
-    await until('the first decode engine was started', () => gained('d0').containers === 1, { limitMs: 120_000 });
+    await until('the first decode engine was started', () => gained('d0').containers === 1, { limitMs: STILL_MS });
     await victim.kill();
     await victim.start();
 

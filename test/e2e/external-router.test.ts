@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import { ANSWER_MS } from '../support/patience.ts';
+import { ANSWER_MS, patientSeconds } from '../support/patience.ts';
 import { startSmg, type Smg, type SmgEntry } from '../support/smg.ts';
 import { standIn, type StandIn } from '../support/stand-in-engine.ts';
 import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
@@ -76,7 +76,7 @@ describe('a cluster behind a router that Tandem did not start', () => {
   it('whose change fails after it was listed has the list of before, and still serves', async () => {
     const [list, picture] = [await smg.list(), await stack.picture()];
     await stack.simulation.setFaults([{ match: 'decode-1', host: 'd1', engine: { transferStuck: true } }]);
-    const entry = await stack.run({ ...spec, acceptance: { ...spec.acceptance, timeoutSeconds: 2 } });
+    const entry = await stack.run({ ...spec, acceptance: { ...spec.acceptance, timeoutSeconds: patientSeconds(2) } });
     await stack.simulation.setFaults([]);
     expect(entry).toMatchObject({ outcome: 'rolled-back', leftBehind: [], failed: { step: 'accept', host: 'd1' } });
     expect(await smg.list()).toEqual(list);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, Connection } from '@temporalio/client';
 import { dataConverter } from '../../src/connection.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { patient } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
 import { runCli } from '../support/cli.ts';
 import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
@@ -43,7 +44,7 @@ afterAll(async () => {
 async function tandem(...args: readonly string[]) {
   const { stdout, stderr, exitCode } = await runCli(args, {
     address: stack.client.settings.origin,
-    timeoutMs: 120_000,
+    timeoutMs: patient(300_000),
     env: { TANDEM_ACTOR: 'ada' },
   });
   return { exitCode, stderr, json: (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown> };

@@ -9,6 +9,7 @@ import { connectClient, type TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import { CLI, runCli } from '../support/cli.ts';
+import { START_MS } from '../support/patience.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
@@ -36,7 +37,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const tandem = (...args: readonly string[]) => runCli(args, { address: env.address, timeoutMs: 60_000 });
+const tandem = (...args: readonly string[]) => runCli(args, { address: env.address, timeoutMs: START_MS });
 
 describe('without a Temporal worker', () => {
   it('a verb ends with exit code 4, and a worker that starts afterwards executes nothing', async () => {

@@ -36,7 +36,7 @@ suite(`a deploy to real hosts${why === undefined ? '' : ` (skipped: ${why})`}`, 
   it('that is cancelled while engines start is rolled back', async () => {
     const { stack, specOf } = cluster;
     const admitted = await stack.begin(specOf('cancelled', SMALL));
-    await stack.seen(admitted, 'decode engines start', ({ stage }) => stage === 'start-decode');
+    await stack.reaches(admitted, 'start-decode');
     await stack.client.cancel('cancelled', { actor: 'tester' });
     expect(await told(stack.ended('cancelled', admitted))).toMatch(/^cancelled/);
   });
@@ -80,7 +80,7 @@ suite(`a deploy to real hosts${why === undefined ? '' : ` (skipped: ${why})`}`, 
     const spec = specOf('killed', SMALL);
     const since = String(Math.floor(Date.now() / 1_000));
     const admitted = await stack.begin(spec);
-    await stack.seen(admitted, 'decode engines start', ({ stage }) => stage === 'start-decode');
+    await stack.reaches(admitted, 'start-decode');
     await stack.worker.kill();
     await stack.worker.start();
     expect(await told(stack.ended('killed', admitted))).toBe('succeeded');
@@ -95,9 +95,10 @@ suite(`a deploy to real hosts${why === undefined ? '' : ` (skipped: ${why})`}`, 
 
   it('on a host that loses power says what it may hold; with power back, destroy clears it', async () => {
     const { lab, stack, specOf } = cluster;
-    const spec = specOf('dark', { ...SMALL, decode: { hosts: ['d1'] } });
+    // Its start goes on until the power is gone.
+    const spec = specOf('dark', { ...SMALL, decode: { hosts: ['d1'], env: engineEnv({ neverReady: true }) } });
     const admitted = await stack.begin(spec);
-    await stack.seen(admitted, 'decode engines start', ({ stage }) => stage === 'start-decode');
+    await stack.reaches(admitted, 'start-decode');
     await lab.host('d1').powerOff();
     const { outcome, failed, leftBehind } = await stack.ended('dark', admitted);
     expect({ outcome, failed }).toMatchObject({

@@ -1,9 +1,9 @@
 /**
  * A lab for people: `npm run lab -- up [HOSTS]`, `down`, `shell HOST`, `run HOST -- COMMAND`. Hosts are named h1, h2, …
- * `sweep` is what the guard of the tests calls: it takes down what they left, and prints what that was.
+ * `sweep NAMES` is what the guard of the tests calls: it takes down what they left of these, and prints what that was.
  */
 import { inHost } from './host.ts';
-import { siteOf, startLab, sweep, takeDownAll, whyNoLab } from './lab.ts';
+import { siteOf, startLab, sweep, takeDownAll, whyNoLab, type LabName } from './lab.ts';
 
 const USAGE = 'usage: npm run lab -- up [HOSTS] | down | shell HOST | run HOST -- COMMAND';
 const [verb, ...words] = process.argv.slice(2);
@@ -32,7 +32,7 @@ switch (verb) {
     await takeDownAll();
     break;
   case 'sweep':
-    for (const line of await sweep()) console.log(line);
+    for (const line of await sweep(words as LabName[])) console.log(line);
     break;
   case 'shell':
   case 'run': {

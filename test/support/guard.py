@@ -24,22 +24,22 @@ import time
 
 PR_SET_CHILD_SUBREAPER = 36
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-# What ends a moment after the command is not left: an ssh client whose master has gone, a program that was told to end.
-SETTLE_SECONDS = 10
+# What ends a while after the command is not left: an ssh client whose master has gone, a program that was told to end.
+SETTLE_SECONDS = float(os.environ.get("TANDEM_GUARD_SETTLE", 30))
 # For a program that was told to end: a Temporal worker finishes what it does.
 END_SECONDS = 5
 INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 LAB = "tandem-lab-"
-# The folder's own: numbers for the last line, which suite has which folder in it, and a folder for sockets of ssh.
+# The folder's own: numbers for the last line, which suite has which folder in it, labs that were begun, sockets of ssh.
 SUMMARY = "summary.json"
 SUITES = "suites"
+LABS = "labs"
 SOCKETS = "r"
 
 
 def main(command):
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("guard: this kernel hands no orphans over (prctl): Linux 3.4 or later is needed")
-    sweep_labs()  # Those of a run that was killed together with its guard.
     base = tempfile.gettempdir()
     # Sockets lie in it, whose path may have 107 bytes.
     folder = tempfile.mkdtemp(prefix="tt-", dir=base if len(base) <= 24 else "/tmp")
@@ -54,7 +54,7 @@ def main(command):
         within(SETTLE_SECONDS, lambda: not descendants())
     left = [told(pid) for pid in descendants()]
     end_all()
-    left += sweep_labs()
+    left += sweep_labs(folder)
     numbers = json.loads(read(f"{folder}/{SUMMARY}") or "null")
     left += clear(folder)
     sys.exit(report(code, interrupt, left, numbers))
@@ -202,7 +202,7 @@ def clear(folder):
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         within_it = sorted(os.listdir(path)) if os.path.isdir(path) else []
-        if name in (SUMMARY, SUITES) or (name == SOCKETS and not within_it):
+        if name in (SUMMARY, SUITES, LABS) or (name == SOCKETS and not within_it):
             continue
         what = "folder" if os.path.isdir(path) else "file"
         of = f" of {suites[name]}" if name in suites else ""
@@ -213,11 +213,12 @@ def clear(folder):
     return left
 
 
-def sweep_labs():
-    """Takes down the labs that nobody uses any more, and names what there was of them."""
-    if os.getuid() != 0 or not (glob.glob(f"/run/{LAB}*") or glob.glob(f"/run/netns/{LAB}*")):
+def sweep_labs(folder):
+    """Takes down the labs that this run has begun and not ended, and names what there was of them."""
+    names = [name for name in set(read(f"{folder}/{LABS}").split()) if glob.glob(f"/run/{LAB}{name}*") or glob.glob(f"/run/netns/{LAB}{name}-*")]
+    if not names:
         return []
-    sweep = ["node", "--no-warnings", "--import", "./test/support/ts-loader.mjs", "test/lab/main.ts", "sweep"]
+    sweep = ["node", "--no-warnings", "--import", "./test/support/ts-loader.mjs", "test/lab/main.ts", "sweep", *names]
     done = subprocess.run(sweep, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return [f"of a lab: {line}" for line in done.stdout.splitlines() if line]
 

@@ -8,6 +8,7 @@ import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { activityQueue, WORKFLOW_QUEUE, type Admitted, type DeploymentRecord } from '../../workflows/messages.ts';
+import { endedWithSuite } from './ends.ts';
 import { MemorySite, type ActivityName } from './memory-site.ts';
 import { awaitRow, startTemporal } from './temporal.ts';
 import { workflowBundle } from './workflow-bundle.ts';
@@ -76,13 +77,13 @@ export async function startOperations(): Promise<Operations> {
     async fanOuts(workflowId) {
       return fanOutsIn(await env.client.workflow.getHandle(workflowId).fetchHistory());
     },
-    async close() {
+    close: endedWithSuite(async () => {
       for (const site of sites.values()) site.release(); // No worker ends before its activities do.
       for (const worker of workers) worker.shutdown();
       await running;
       await client.close();
       await env.teardown();
-    },
+    }),
   };
 }
 

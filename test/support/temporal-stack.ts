@@ -8,7 +8,7 @@ import { connectClient, type TandemClient } from '../../src/client.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { ensureNamespace } from '../../src/temporal-setup.ts';
-import type { Admitted, DeploymentRecord, OperationProgress } from '../../workflows/messages.ts';
+import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
 import { START_MS, STILL_MS, patient } from './patience.ts';
 import { eventually, until, whileItGoesOn } from './processes.ts';
 
@@ -24,8 +24,8 @@ export interface TemporalStack {
   /** Waits for an operation's end, while it goes on, and returns its record, as `history` shows it. */
   ended(cluster: string, admitted: Admitted, stillMs?: number): Promise<DeploymentRecord>;
   run(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<DeploymentRecord>;
-  /** Waits until an operation shows what `is` looks for. */
-  seen(admitted: Admitted, what: string, is: (progress: OperationProgress) => boolean): Promise<void>;
+  /** Waits until a step of an operation has begun, though it may be over by then. Errors: the operation ends before it. */
+  reaches(admitted: Admitted, step: string): Promise<void>;
   /** Ends all of it. */
   stop(): Promise<void>;
 }
@@ -206,14 +206,15 @@ function operations(client: TandemClient) {
     begin,
     ended,
     run: async (...asked: Parameters<TemporalStack['begin']>) => await ended(asked[0].name, await begin(...asked)),
-    seen: async ({ workflowId }: Admitted, what: string, is: (progress: OperationProgress) => boolean) =>
+    reaches: async ({ workflowId }: Admitted, step: string) =>
       await until(
-        `${workflowId}: ${what}`,
+        `${workflowId} reaches ${step}`,
         async () => {
-          const progress = await client.progress(workflowId);
+          const progress = await client.progress(workflowId).catch(() => undefined);
           if (progress && progress.outcome !== 'running')
-            throw new Error(`${workflowId} is ${progress.outcome} before ${what}: ${JSON.stringify(progress.failed)}`);
-          return progress !== undefined && is(progress);
+            throw new Error(`${workflowId} is ${progress.outcome}, not at ${step}: ${JSON.stringify(progress.failed)}`);
+          const state = progress?.steps.find(({ name }) => name === step)?.state;
+          return state !== undefined && state !== 'waiting';
         },
         { limitMs: STILL_MS, everyMs: 50 },
       ),

@@ -4,7 +4,7 @@ import { EVERY_CASE } from '../support/choice.ts';
 import { specOf } from '../support/memory-scenarios.ts';
 import type { ActivityCall, MemorySite } from '../support/memory-site.ts';
 import { startOperations, type Operations } from '../support/memory-temporal.ts';
-import { until } from '../support/processes.ts';
+import { eventually, until } from '../support/processes.ts';
 
 // A cluster of so many hosts that fan-outs run in children. Most of its hosts have no engine: to look at them is enough.
 
@@ -43,8 +43,8 @@ describe('an operation over more hosts than one history should hold', () => {
     const record = await operations.run(spec);
     expect(record).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
     expect(site.serves()).toBe(true);
-    const progress = await operations.client.progress(record.workflowId);
-    expect(progress!.steps.find(({ name }) => name === 'observe')).toMatchObject({ state: 'done', done: ALL, of: ALL });
+    const progress = await eventually(() => operations.client.progress(record.workflowId));
+    expect(progress.steps.find(({ name }) => name === 'observe')).toMatchObject({ state: 'done', done: ALL, of: ALL });
     const { events = [] } = await operations.env.client.workflow.getHandle(record.workflowId).fetchHistory();
     const children = events!.flatMap(({ childWorkflowExecutionStartedEventAttributes: started }) =>
       started ? [started.workflowExecution!.workflowId] : [],
@@ -107,7 +107,7 @@ describe('an operation over more hosts than one history should hold', () => {
     const { spec, site } = opened();
     site.trouble({ ...on('observeHost', 'd5'), what: 'hangs' });
     const admitted = await operations.begin(spec);
-    await until('d5 is looked at', () => site.driverCalls.some(({ host }) => host === 'd5'), { limitMs: 60_000 });
+    await until('d5 is looked at', () => site.driverCalls.some(({ host }) => host === 'd5'));
     if (what === 'a cancel') await operations.client.cancel(spec.name, { actor: 'tester' });
     else await operations.client.submit(spec.name, { operation: 'destroy', actor: 'tester', takeOver: true });
     expect(await operations.ended(spec.name, admitted)).toMatchObject({ outcome });

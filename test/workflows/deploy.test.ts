@@ -3,6 +3,7 @@ import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { startOperations, type Operations } from '../support/memory-temporal.ts';
 import type { ActivityName, MemorySite } from '../support/memory-site.ts';
 import { specOf } from '../support/memory-scenarios.ts';
+import { until } from '../support/processes.ts';
 
 // What fails, and what is cancelled, is in unwind.test.ts and cancel.test.ts: at every step.
 
@@ -179,6 +180,5 @@ describe('a cluster', () => {
 });
 
 /** Waits until an activity was called. */
-async function called(site: MemorySite, name: ActivityName): Promise<void> {
-  while (!site.calls.some(({ activity }) => activity === name)) await new Promise((resolve) => setTimeout(resolve, 5));
-}
+const called = (site: MemorySite, name: ActivityName): Promise<void> =>
+  until(`${name} was called`, () => site.calls.some(({ activity }) => activity === name));

@@ -95,7 +95,7 @@ const yields = async ({ workflowId }: Admitted): Promise<void> => {
         progress && (progress.outcome !== 'running' || progress.warnings.some((text) => text.includes('take over')))
       );
     },
-    { limitMs: 60_000, everyMs: 50 },
+    { everyMs: 50 },
   );
 };
 
