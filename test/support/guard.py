@@ -15,6 +15,7 @@ import ctypes
 import glob
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SETTLE_SECONDS = float(os.environ.get("TANDEM_GUARD_SETTLE", 30))
 # For a program that was told to end: a Temporal worker finishes what it does.
 END_SECONDS = 5
+BEGAN = time.monotonic()
 INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 LAB = "tandem-lab-"
 # The folder's own: numbers for the last line, which suite has which folder in it, labs that were begun, sockets of ssh.
@@ -236,6 +238,8 @@ def report(code, interrupt, left, numbers):
         say(f"left: {line}")
     if not left:
         say("nothing is left of the tests: no process, no port, no folder")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    say(f"took {time.monotonic() - BEGAN:.0f} s, of the CPU {used.ru_utime + used.ru_stime:.0f} s")
     if interrupt is not None:
         code = 128 + interrupt
     elif left and code == 0:

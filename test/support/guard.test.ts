@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { alive, processesWith, textOf, until } from './processes.ts';
 
 /** What runs the tests, seen from outside: what a run leaves is named, ended and a failure, whatever ended the run. */
@@ -12,11 +12,14 @@ const GUARD = join(import.meta.dirname, 'guard.py');
 const JEST = join(ROOT, 'node_modules', '.bin', 'jest');
 /** Seconds of a `sleep` that no other process of this machine has. */
 const LONG = `700.${process.pid}`;
+/** What holds the guard's output open would hold up this test. */
+const SILENT = '>/dev/null 2>&1 </dev/null';
 
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'guard-'));
 });
+afterEach(() => sleeping().forEach((pid) => process.kill(pid, 'SIGKILL')));
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 interface Guarded {
@@ -43,7 +46,10 @@ function guarded(command: readonly string[], settleSeconds = 1): Guarded {
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (said += bytes.toString()));
   const ended = once(child, 'close').then(([exitCode]) => ({
     exitCode: exitCode as number | null,
-    lines: said.trimEnd().split('\n'),
+    lines: said
+      .trimEnd()
+      .split('\n')
+      .filter((line) => !/^took \d+ s, of the CPU \d+ s$/.test(line)),
   }));
   return { child, said: () => said, ended };
 }
@@ -87,7 +93,7 @@ describe('a guarded run', () => {
   });
 
   it('that leaves a process fails, names and ends it, without an environment and in another session too', async () => {
-    const { exitCode, lines } = await sh(`cd /; env -i setsid sleep ${LONG} & exit 0`);
+    const { exitCode, lines } = await sh(`cd /; env -i setsid sleep ${LONG} ${SILENT} & exit 0`);
     expect([exitCode, lines]).toEqual([1, [expect.stringMatching(`^left: process \\d+ in /: sleep ${LONG}$`)]]);
     expect(sleeping()).toEqual([]);
   });
@@ -95,7 +101,7 @@ describe('a guarded run', () => {
   it('that leaves a program which listens names its port', async () => {
     const server = `require('net').createServer().listen(0, '127.0.0.1', () => require('fs').writeFileSync('${folder}/up', ''))`;
     const { exitCode, lines } = await sh(
-      `setsid ${process.execPath} -e "${server}" & until [ -e ${folder}/up ]; do sleep 0.05; done`,
+      `setsid ${process.execPath} -e "${server}" ${SILENT} & until [ -e ${folder}/up ]; do sleep 0.05; done`,
     );
     expect([exitCode, lines]).toEqual([1, [expect.stringMatching(/^left: process .*, listens on 127\.0\.0\.1:\d+$/)]]);
   });
@@ -113,7 +119,7 @@ describe('a guarded run', () => {
     const other = spawn('sleep', [LONG], { stdio: 'ignore' });
     const theirs = await mkdtemp(join(folder, 'tt-'));
     try {
-      expect((await sh(`setsid sleep ${LONG} & exit 0`)).exitCode).toBe(1);
+      expect((await sh(`setsid sleep ${LONG} ${SILENT} & exit 0`)).exitCode).toBe(1);
       expect([sleeping(), await rooms()]).toEqual([[other.pid], [theirs.split('/').at(-1)]]);
     } finally {
       other.kill('SIGKILL');
