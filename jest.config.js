@@ -8,6 +8,7 @@ export default {
   // Jest would turn what a suite leaves on the global object into getters that warn when they are read, and to warn of
   // something that has a `constructor` of its own reads that, without end (RangeError).
   testEnvironmentOptions: { globalsCleanup: 'off' },
+  testSequencer: './test/support/sequencer.mjs',
   reporters: ['default', '<rootDir>/test/support/summary-reporter.mjs'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {

@@ -3,4 +3,4 @@
 # "N passed, N failed, N skipped".
 set -eu
 cd "$(dirname "$0")/.."
-NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec python3 test/support/guard.py node_modules/.bin/jest "$@"
+NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec python3 test/support/guard.py --counts node_modules/.bin/jest "$@"

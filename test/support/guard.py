@@ -1,14 +1,14 @@
 """Runs a command of the tests, and in the end names and ends what it left: processes, the ports on which they listen,
 folders, mounts, labs. Whatever it was that ended the command: success, a failed test, a signal, Ctrl-C.
 
-    python3 test/support/guard.py COMMAND…
+    python3 test/support/guard.py [--counts] COMMAND…
 
 The command gets a folder of its own as TMPDIR. Every process that loses its parent becomes a child of this one (Linux:
 a "child subreaper", which is why this is Python), so none is missed whatever its environment and session are, and
 none that somebody else started is ever looked at.
 
-Exit code: the command's; 1 where something was left; 128 and the signal where it was interrupted. The last line is
-"N passed, N failed, N skipped" where the command has left those numbers in its folder.
+Exit code: the command's; 1 where something was left; 128 and the signal where it was interrupted. With --counts the last line
+is "N passed, N failed, N skipped", of numbers that the command leaves in its folder (summary-reporter.mjs).
 """
 
 import ctypes
@@ -32,14 +32,16 @@ END_SECONDS = 5
 BEGAN = time.monotonic()
 INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 LAB = "tandem-lab-"
+RUNNER = "tandem-" + "[0-9a-f]" * 16
 # The folder's own: numbers for the last line, which suite has which folder in it, labs that were begun, sockets of ssh.
 SUMMARY = "summary.json"
+NO_NUMBERS = '{"passed": 0, "failed": 0, "skipped": 0, "titles": []}'
 SUITES = "suites"
 LABS = "labs"
 SOCKETS = "r"
 
 
-def main(command):
+def main(command, counts):
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("guard: this kernel hands no orphans over (prctl): Linux 3.4 or later is needed")
     base = tempfile.gettempdir()
@@ -54,10 +56,12 @@ def main(command):
     code, interrupt = wait_for(child)
     if interrupt is None:
         within(SETTLE_SECONDS, lambda: not descendants())
-    left = [told(pid) for pid in descendants()]
+    running = descendants()
+    left = [told(pid) for pid in running]
     end_all()
+    left += clear_runners({str(pid) for pid in running})
     left += sweep_labs(folder)
-    numbers = json.loads(read(f"{folder}/{SUMMARY}") or "null")
+    numbers = json.loads(read(f"{folder}/{SUMMARY}") or NO_NUMBERS) if counts else None
     left += clear(folder)
     sys.exit(report(code, interrupt, left, numbers))
 
@@ -215,6 +219,16 @@ def clear(folder):
     return left
 
 
+def clear_runners(groups):
+    """Deletes what runners of commands (src/drivers/ssh/runner.ts) left that were killed with the groups that they ran."""
+    left = []
+    for folder in glob.glob(f"/dev/shm/{RUNNER}") + glob.glob(f"/tmp/{RUNNER}"):
+        if any(read(file).split(" ")[0] in groups for file in glob.glob(f"{folder}/p.*")):
+            left.append(f"folder {folder}")
+            shutil.rmtree(folder, ignore_errors=True)
+    return left
+
+
 def sweep_labs(folder):
     """Takes down the labs that this run has begun and not ended, and names what there was of them."""
     names = [name for name in set(read(f"{folder}/{LABS}").split()) if glob.glob(f"/run/{LAB}{name}*") or glob.glob(f"/run/netns/{LAB}{name}-*")]
@@ -279,6 +293,8 @@ def say(line):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: guard.py COMMAND…")
-    main(sys.argv[1:])
+    words = sys.argv[1:]
+    counts = words[:1] == ["--counts"]
+    if len(words) < (2 if counts else 1):
+        sys.exit("usage: guard.py [--counts] COMMAND…")
+    main(words[1:] if counts else words, counts)

@@ -69,7 +69,7 @@ async function suite(name: string, text: string): Promise<readonly string[]> {
       testEnvironment: ${support('environment.mjs')}, reporters: ['default', ${support('summary-reporter.mjs')}],
     };`,
   );
-  return [JEST, '--rootDir', root, '--config', join(root, 'jest.config.mjs')];
+  return ['--counts', JEST, '--rootDir', root, '--config', join(root, 'jest.config.mjs')];
 }
 
 const LEAVES = `
@@ -136,6 +136,12 @@ describe('a guarded run of Jest', () => {
     expect([exitCode, lines.slice(-3)]).toEqual([1, [NOTHING, 'skipped: waits', '1 passed, 1 failed, 1 skipped']]);
   });
 
+  it('that cannot begin says so by the numbers', async () => {
+    const [counts, jest] = await suite('unread', '');
+    const { exitCode, lines } = await guarded([counts!, jest!, '--config', '/no/such/file'], 60).ended;
+    expect([exitCode, lines.at(-1)]).toEqual([1, '0 passed, 1 failed, 0 skipped']);
+  });
+
   it('whose suite passes and leaves something fails, and says whose it is', async () => {
     const { exitCode, lines } = await guarded(await suite('leaves', `${LEAVES} it('passes', () => {});`)).ended;
     expect([exitCode, lines.at(-1)]).toEqual([1, '1 passed, 1 failed, 0 skipped']);
@@ -161,7 +167,7 @@ describe('a guarded run of Jest', () => {
     await until('its process runs', () => sleeping().length === 1);
     process.kill(target(run.child.pid!), signal);
     const { exitCode, lines } = await run.ended;
-    expect([exitCode, lines.at(-1)]).toEqual([code, NOTHING]);
+    expect([exitCode, ...lines.slice(-2)]).toEqual([code, NOTHING, '0 passed, 1 failed, 0 skipped']);
     expect([sleeping(), await rooms()]).toEqual([[], []]);
     expect(alive(run.child.pid!)).toBe(false);
   });
