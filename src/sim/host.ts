@@ -121,7 +121,7 @@ export class SimHost {
   async stop(): Promise<void> {
     const pids = new Set(await this.processes());
     await this.shutDown();
-    await killProcesses(this.home);
+    await killProcesses(this.#options.dir);
     await removeRunFolders(pids);
     this.#bootId = randomUUID();
     this.#cut = false;
@@ -237,7 +237,7 @@ export class SimHost {
   }
 
   /** Real processes of the host. */
-  processes = () => processesOf(this.home);
+  processes = () => processesOf(this.#options.dir);
 
   #newDocker(): DockerEngine {
     const { dir, whole } = this.#options;

@@ -1,7 +1,7 @@
 import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The real processes of simulated hosts: those whose HOME is `folder` or below it, or that stand there. */
+/** The real processes of simulated hosts: those whose HOME or PATH is `folder` or below it, or that stand there. */
 export async function processesOf(folder: string): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
   const own = await Promise.all(pids.map(async (pid) => pid !== process.pid && (await belongs(pid, folder))));
@@ -11,8 +11,8 @@ export async function processesOf(folder: string): Promise<number[]> {
 async function belongs(pid: number, folder: string): Promise<boolean> {
   const inside = (path: string) => path === folder || path.startsWith(`${folder}/`);
   const environ = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
-  const home = environ.split('\0').find((line) => line.startsWith('HOME='));
-  return (home !== undefined && inside(home.slice(5))) || inside(await readlink(`/proc/${pid}/cwd`).catch(() => ''));
+  const named = environ.split('\0').flatMap((line) => /^(?:HOME|PATH)=(.*)$/s.exec(line)?.[1] ?? []);
+  return named.some(inside) || inside(await readlink(`/proc/${pid}/cwd`).catch(() => ''));
 }
 
 /** KILLs every such process until none is left. Errors when some remain after 5 s. */

@@ -55,7 +55,7 @@ beforeAll(async () => {
     router: { host: 'p0' },
   });
   drivers = createDrivers({ runtimeDir: `${simulation.dir}/run` });
-}, 60_000);
+});
 
 afterAll(async () => {
   await drivers?.close();

@@ -8,6 +8,7 @@ import { routerClient } from '../../src/drivers/router-client.ts';
 import type { DeployError } from '../../src/errors.ts';
 import type { ManagedRouterPlan } from '../../src/plan/types.ts';
 import { localDrivers, localHost, type LocalHost } from '../support/local-host.ts';
+import { patientSeconds } from '../support/patience.ts';
 import { anEngine, aRouter } from '../support/plan-rows.ts';
 import { standIn, type StandIn } from '../support/stand-in-engine.ts';
 
@@ -79,9 +80,9 @@ describe('a managed router (real smg) with keys', () => {
   const commandLines = new Set<string>();
   const activities = () => createRouterActivities(localDrivers([host], secrets), { pollMs: 20 });
   const at = () => ({ router, routerRef: host.ref, ref: host.ref });
-  const wire = (row: ReturnType<typeof anEngine>, kvGeneration = 'gen-1', timeoutSeconds = 20) =>
+  const wire = (row: ReturnType<typeof anEngine>, kvGeneration = 'gen-1', timeoutSeconds = patientSeconds(60)) =>
     activities().wireEngine({ ...at(), engine: row, kvGeneration, timeoutSeconds });
-  const unwire = (row: ReturnType<typeof anEngine>, drainTimeoutSeconds = 10) =>
+  const unwire = (row: ReturnType<typeof anEngine>, drainTimeoutSeconds = patientSeconds(30)) =>
     activities().unwireEngine({ ...at(), engine: row, drainTimeoutSeconds });
   const listed = async (url: string) => (await activities().routerEngines(at())).find((entry) => entry.url === url);
   const client = () => routerClient({ fetch: localDrivers([]).fetch, url: router.url, key: secrets.ADMIN });
@@ -107,13 +108,16 @@ describe('a managed router (real smg) with keys', () => {
       }
     })();
     const start = { ref: host.ref, router, ...owner };
-    await activities().startRouter(start);
-    await activities().startRouter(start);
-    await activities().awaitRouter(start);
-    watching = false;
-    await watch;
+    try {
+      await activities().startRouter(start);
+      await activities().startRouter(start);
+      await activities().awaitRouter(start);
+    } finally {
+      watching = false;
+      await watch;
+    }
     for (const line of (await readFile(join(host.home, 'cmdlines'), 'utf8')).split('\n')) commandLines.add(line);
-  }, 90_000);
+  });
   afterAll(async () => {
     await host.close();
   });
@@ -277,7 +281,7 @@ describe('smg', () => {
     }));
 
   it('goes on to add an engine that it was told to remove, until its own limit, which Tandem sets', () =>
-    withSmg('127.84.5.4', 2, async (router, client) => {
+    withSmg('127.84.5.4', patientSeconds(2), async (router, client) => {
       const { row, running } = await silentEngine();
       const { id } = await client.add({ url: row.url, role: 'decode' });
       const queued = async () => (await fetch(`${router.url}/workers/${id!}`)).status !== 404;

@@ -1,9 +1,10 @@
 import type { DeploymentRecord } from '../../workflows/messages.ts';
+import { patient, patientSeconds } from '../support/patience.ts';
 import type { Stack } from '../support/stack.ts';
 import { difference, shown } from './oracle.ts';
 import { settled, slotSpec, type Place } from './run.ts';
 
-const LIMIT_MS = 600_000;
+const LIMIT_MS = patient(600_000);
 
 /** What became of a race. */
 export interface RaceResult {
@@ -21,7 +22,7 @@ export const contender = (place: Place, name: string, port: number) =>
       host: `r${place.slot}`,
       runtime: 'process',
       port,
-      readyTimeoutSeconds: 60,
+      readyTimeoutSeconds: patientSeconds(60),
       args: { 'prometheus-port': port + 1 },
     },
   });

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import type { Admitted, DeploymentRecord, OperationProgress, Serving } from '../../workflows/messages.ts';
+import { patient, patientSeconds } from '../support/patience.ts';
 import { SMALL_LOAD, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 import { nameOf, randomOf, STAGES, type CrashCase } from './cases.ts';
 import { CRASH, withWorkers, type Struck } from './crashes.ts';
@@ -41,10 +42,10 @@ const LATENCY_MS = 60;
 const JITTER_MS = 400;
 const LOOK_EVERY_MS = 50;
 /** Longest time of an operation that need not give up a host; a machine that is shared is ten times slower than a quiet one. */
-const OPERATION_LIMIT_MS = 600_000;
+const OPERATION_LIMIT_MS = patient(600_000);
 /** Of an operation that has to give up a host by itself. */
-const LONG_LIMIT_MS = 900_000;
-const SETTLE_MS = 20_000;
+const LONG_LIMIT_MS = patient(900_000);
+const SETTLE_MS = patient(60_000);
 const DESTROYS = 3;
 
 const hostsOf = (slot: number) => [`p${slot}`, `d${slot}`, `r${slot}`];
@@ -81,9 +82,13 @@ export function slotSpec(place: Place, name: string, overrides: Parameters<typeo
     hosts: { list: slotHosts(place) },
     prefill: { replicas: 2, gpus: { product: 'MI300X', count: 2 }, hosts: [prefill] },
     decode: { replicas: 1, gpus: { product: 'MI300X', count: 2 }, hosts: [decode] },
-    router: { host: router, runtime: 'process', port: 30000, readyTimeoutSeconds: 120 },
-    engine: { image: 'rocm/sgl-dev:v0.5.23-rocm720-mi30x', readyTimeoutSeconds: 90, stopTimeoutSeconds: 5 },
-    acceptance: { ...SMALL_LOAD, timeoutSeconds: 60 },
+    router: { host: router, runtime: 'process', port: 30000, readyTimeoutSeconds: patientSeconds(120) },
+    engine: {
+      image: 'rocm/sgl-dev:v0.5.23-rocm720-mi30x',
+      readyTimeoutSeconds: patientSeconds(90),
+      stopTimeoutSeconds: 5,
+    },
+    acceptance: { ...SMALL_LOAD, timeoutSeconds: patientSeconds(60) },
     ...overrides,
   });
 }

@@ -4,10 +4,11 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { patient } from '../support/patience.ts';
 
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, '..', '..');
-export const BUILD_TIMEOUT_MS = 300_000;
+export const BUILD_TIMEOUT_MS = patient(300_000);
 
 /** A service of docker-compose.yml. */
 export interface Service {

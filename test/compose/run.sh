@@ -4,4 +4,4 @@ set -eu
 cd "$(dirname "$0")/../.."
 TANDEM_TEMPORAL_BUILD=$(sh test/compose/build.sh)
 export TANDEM_TEMPORAL_BUILD
-NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec npx --no-install jest --runInBand --verbose test/compose
+exec sh scripts/test.sh --runInBand --verbose test/compose

@@ -9,6 +9,7 @@ import { scenarioFor } from '../../src/sim/scenario.ts';
 import { startSimulation, type Simulation } from '../../src/sim/simulation.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { CLI } from '../support/cli.ts';
+import { START_MS, patient } from '../support/patience.ts';
 import { processesWith, until } from '../support/processes.ts';
 import { stackSpec } from '../support/stack.ts';
 import { allOf, freePort, polled } from '../support/temporal-stack.ts';
@@ -28,8 +29,7 @@ const BLOCK = 96;
 const AT = { postgresql: `127.86.${BLOCK}.101`, temporal: `127.86.${BLOCK}.102` };
 const ADDRESS = `${AT.temporal}:7233`;
 const USER = 'nobody';
-const READY_MS = 60_000;
-const DEPLOY_MS = 240_000;
+const DEPLOY_MS = patient(240_000);
 
 let home: string;
 let services: Record<string, Service>;
@@ -87,7 +87,7 @@ async function end(name: string, signal: NodeJS.Signals): Promise<void> {
   running.delete(name);
   if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
   child.kill(signal);
-  await until(`${name} is over`, () => child.exitCode !== null || child.signalCode !== null, { limitMs: READY_MS });
+  await until(`${name} is over`, () => child.exitCode !== null || child.signalCode !== null, { limitMs: START_MS });
 }
 
 const database = (verb: readonly string[]) =>
@@ -206,12 +206,12 @@ suite('the parts of docker-compose.yml', () => {
           .then((pid) => polled(ADDRESS, pid, 'tandem'))
           .then(() => true)
           .catch(() => false);
-      await until(`${name} polls`, polls, { limitMs: READY_MS }).catch(async (error: Error) => {
+      await until(`${name} polls`, polls, { limitMs: START_MS }).catch(async (error: Error) => {
         throw new Error(`${error.message}; ${await readFile(join(home, `${name}.log`), 'utf8')}`);
       });
     }
-  }, 300_000);
-  afterAll(() => allOf(ends), 120_000);
+  });
+  afterAll(() => allOf(ends));
 
   it('make the schema and the namespace again without harm', async () => {
     await run(['sh', join(ROOT, 'deploy/temporal/schema.sh')], {
@@ -219,7 +219,7 @@ suite('the parts of docker-compose.yml', () => {
       TEMPORAL_SCHEMA: join(home, 'temporal/schema'),
     });
     await run(['sh', join(ROOT, 'deploy/temporal/namespace.sh')], environmentOf('temporal-namespace'));
-  }, 60_000);
+  });
 
   it(
     'deploy',
@@ -255,7 +255,7 @@ suite('the parts of docker-compose.yml', () => {
     const answer = await fetch(`http://127.0.0.1:${uiPort}/api/v1/namespaces/tandem/workflows?query=${query}`);
     const { executions } = (await answer.json()) as { executions: { status: string }[] };
     expect(executions.map(({ status }) => status)).toEqual(Array(2).fill('WORKFLOW_EXECUTION_STATUS_COMPLETED'));
-  }, 60_000);
+  });
 
   it('run as a user who is not root', async () => {
     const owners = await Promise.all(

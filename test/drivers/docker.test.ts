@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
 import { mirrored, resolveImage } from '../../src/drivers/images.ts';
 import type { Drivers, Host, Runtime, UnitSpec } from '../../src/drivers/types.ts';
+import { patientSeconds } from '../support/patience.ts';
 import { aContainer } from '../support/plan-rows.ts';
 import { textOf, until } from '../support/processes.ts';
 import { startTestServer, type TestServer } from '../support/ssh-server.ts';
@@ -313,7 +314,7 @@ real(`containers of a real Docker Engine ${engine.stdout ?? ''}`, () => {
 
   it('start once, show what they were given, log, stop, start again and go', async () => {
     const env = { TOKEN: "it's\n$(x)\n", EMPTY: '' };
-    const spec = mine('echo "<$TOKEN>"; echo err >&2; trap "exit 3" TERM; while :; do sleep 0.1; done', { env }, {
+    const spec = mine('echo "<$TOKEN>"; echo err >&2; trap "exit 3" TERM; n=6000; while [ $((n-=1)) -gt 0 ]; do sleep 0.1; done', { env }, {
       hostIpc: false,
       shmSizeGiB: 0.5,
       ulimits: { nofile: 1024 },
@@ -327,7 +328,7 @@ real(`containers of a real Docker Engine ${engine.stdout ?? ''}`, () => {
     expect(await docker.find({ 'tandem.cluster': 'other' })).toEqual([]);
     await until('its log', async () => (await docker.logs(name, { tailLines: 10 })).includes('err'));
     expect(await docker.logs(name, { tailLines: 10 })).toBe("<it's\n$(x)\n>\nerr\n");
-    await docker.stop(name, { timeoutSeconds: 10 });
+    await docker.stop(name, { timeoutSeconds: patientSeconds(10) });
     expect(await docker.find(spec.labels)).toMatchObject([{ running: false, exitCode: 3 }]);
     await docker.restart(name);
     expect(await docker.find(spec.labels)).toMatchObject([{ running: true }]);

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
 import type { Drivers, Fetch } from '../../src/drivers/types.ts';
+import { ANSWER_MS } from '../support/patience.ts';
 import { processesWith, textOf } from '../support/processes.ts';
 import { listen, startTestServer, type TestServer } from '../support/ssh-server.ts';
 
@@ -67,7 +68,7 @@ describe.each(ways)('HTTP from the network of a host by $way', ({ forwarding, ad
       method: 'PATCH',
       headers: { authorization: 'Bearer "k\\y"' },
       body,
-      timeoutMs: 20_000,
+      timeoutMs: ANSWER_MS,
     });
     expect(response.status).toBe(404);
     expect(response.headers.get('x-seen')).toBe('Bearer "k\\y"');
@@ -75,12 +76,12 @@ describe.each(ways)('HTTP from the network of a host by $way', ({ forwarding, ad
   });
 
   it('tells a refused connection by ECONNREFUSED', async () => {
-    const refused = fetch('http://127.81.5.9:30999/', { timeoutMs: 20_000 });
+    const refused = fetch('http://127.81.5.9:30999/', { timeoutMs: ANSWER_MS });
     await expect(refused).rejects.toMatchObject({ name: 'NetworkError', code: 'ECONNREFUSED' });
   });
 
   it('tells a target that hangs up by ECONNRESET', async () => {
-    await expect(fetch(`${base}/cut`, { timeoutMs: 20_000 })).rejects.toMatchObject({ code: 'ECONNRESET' });
+    await expect(fetch(`${base}/cut`, { timeoutMs: ANSWER_MS })).rejects.toMatchObject({ code: 'ECONNRESET' });
   });
 
   it('ends at its limit', async () => {
@@ -96,14 +97,14 @@ describe.each(ways)('HTTP from the network of a host by $way', ({ forwarding, ad
 
   it('serves many requests at once', async () => {
     const urls = Array.from({ length: 12 }, (_, index) => `${base}/${index}`);
-    const texts = await Promise.all(urls.map(async (url) => (await fetch(url, { timeoutMs: 20_000 })).text()));
+    const texts = await Promise.all(urls.map(async (url) => (await fetch(url, { timeoutMs: ANSWER_MS })).text()));
     expect(texts).toEqual(urls.map((_, index) => `GET /${index} `));
   });
 
   it('brings the first requests to many ports of a host, sent at once, each to its own', async () => {
     const servers = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => createServer((_, response) => response.end(name)));
     const ports = await Promise.all(servers.map((each) => listen(each, '127.81.5.9')));
-    const ask = async (port: number) => (await fetch(`http://127.81.5.9:${port}/`, { timeoutMs: 20_000 })).text();
+    const ask = async (port: number) => (await fetch(`http://127.81.5.9:${port}/`, { timeoutMs: ANSWER_MS })).text();
     expect((await Promise.all(ports.map(ask))).join('')).toBe('abcdef');
     for (const each of servers) each.close().closeAllConnections();
   });
@@ -114,7 +115,7 @@ describe.each(ways)('HTTP from the network of a host by $way', ({ forwarding, ad
 
   it('fails as HOST_UNREACHABLE when it is the host that does not answer', async () => {
     const away = drivers.host({ ...server.ref, name: 'away', port: 9 });
-    await expect(away.fetch(base, { timeoutMs: 20_000 })).rejects.toMatchObject({ code: 'HOST_UNREACHABLE' });
+    await expect(away.fetch(base, { timeoutMs: ANSWER_MS })).rejects.toMatchObject({ code: 'HOST_UNREACHABLE' });
   });
 
   if (!forwarding) return;
@@ -122,7 +123,7 @@ describe.each(ways)('HTTP from the network of a host by $way', ({ forwarding, ad
   it('brings a stream as it comes', async () => {
     let end: () => void = () => {};
     release = (response) => (end = () => response.end('two'));
-    const response = await fetch(`${base}/stream`, { timeoutMs: 20_000 });
+    const response = await fetch(`${base}/stream`, { timeoutMs: ANSWER_MS });
     const chunks: string[] = [];
     for await (const chunk of response.body!) {
       chunks.push(Buffer.from(chunk as Uint8Array).toString());
@@ -135,7 +136,7 @@ describe.each(ways)('HTTP from the network of a host by $way', ({ forwarding, ad
     for (const pid of processesWith(join(folder, 'r'), '-M\0-N')) {
       if (textOf(`/proc/${pid}/comm`) === 'ssh\n') process.kill(pid, 'SIGKILL');
     }
-    const response = await fetch(`${base}/again`, { timeoutMs: 20_000 });
+    const response = await fetch(`${base}/again`, { timeoutMs: ANSWER_MS });
     expect(await response.text()).toBe('GET /again ');
   });
 });
@@ -144,8 +145,8 @@ describe('HTTP straight from the Temporal worker', () => {
   it('tells a refused connection and a passed limit', async () => {
     const direct = createDrivers({ runtimeDir: join(folder, 'r') });
     const { fetch } = direct;
-    expect(await (await fetch(`${base}/x`, { timeoutMs: 20_000 })).text()).toBe('GET /x ');
-    await expect(fetch('http://127.81.5.9:30999/', { timeoutMs: 20_000 })).rejects.toMatchObject({
+    expect(await (await fetch(`${base}/x`, { timeoutMs: ANSWER_MS })).text()).toBe('GET /x ');
+    await expect(fetch('http://127.81.5.9:30999/', { timeoutMs: ANSWER_MS })).rejects.toMatchObject({
       code: 'ECONNREFUSED',
     });
     await expect(fetch(`${base}/hang`, { timeoutMs: 200 })).rejects.toMatchObject({ code: 'ETIMEDOUT' });

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { complete, GenerateFailed, stream } from '../../src/drivers/generate.ts';
 import { localDrivers } from '../support/local-host.ts';
+import { ANSWER_MS } from '../support/patience.ts';
 import { event, GOOD_EVENTS, standIn, type StandIn } from '../support/stand-in-engine.ts';
 
 const { fetch } = localDrivers([]);
@@ -16,7 +17,7 @@ afterEach(async () => {
   await engine.exited;
 });
 
-const request = (streamed: boolean, timeoutMs = 5_000) => ({
+const request = (streamed: boolean, timeoutMs = ANSWER_MS) => ({
   fetch,
   url: `${engine.url}/v1/completions`,
   key: 'k',

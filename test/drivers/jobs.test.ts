@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
 import type { Drivers, Runtime, UnitSpec } from '../../src/drivers/types.ts';
+import { patientSeconds } from '../support/patience.ts';
 import { alive, processesWith, textOf, until } from '../support/processes.ts';
 import { startTestServer, type TestServer } from '../support/ssh-server.ts';
 
@@ -95,7 +96,7 @@ describe('named jobs', () => {
     const { pid } = await jobs.start(unit('stopped', 'sleep 600 & echo $!; wait'));
     await until('the child', () => /\d+\n/.test(textOf(path('stopped', 'stdout'))));
     const child = Number(textOf(path('stopped', 'stdout')));
-    await jobs.stop('stopped', { timeoutSeconds: 5 });
+    await jobs.stop('stopped', { timeoutSeconds: patientSeconds(10) });
     expect([pid!, child].filter(alive)).toEqual([]);
     expect(await state('stopped')).toMatchObject({ running: false, exitCode: 143 });
     await Promise.all(Array.from({ length: 8 }, () => jobs.restart('stopped')));
@@ -105,7 +106,9 @@ describe('named jobs', () => {
   });
 
   it('that ignore TERM are killed after the limit', async () => {
-    const { pid } = await jobs.start(unit('stubborn', 'trap "" TERM; echo up; while :; do sleep 1; done'));
+    const { pid } = await jobs.start(
+      unit('stubborn', 'trap "" TERM; echo up; n=600; while [ $((n-=1)) -gt 0 ]; do sleep 1; done'),
+    );
     await until('it is up', () => textOf(path('stubborn', 'stdout')) === 'up\n');
     await jobs.stop('stubborn', { timeoutSeconds: 1 });
     expect(alive(pid!)).toBe(false);

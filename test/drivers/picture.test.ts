@@ -15,6 +15,7 @@ import type { Weights } from '../../src/drivers/weights/types.ts';
 import { THINGS, type HostPicture, type PictureScope, type Thing } from '../../src/facts/host-picture.ts';
 import type { HostRef } from '../../src/plan/types.ts';
 import { killProcesses, listeningOn } from '../../src/sim/processes.ts';
+import { patient } from '../support/patience.ts';
 import { aContainer, aRouter } from '../support/plan-rows.ts';
 import { eventually, alive, textOf } from '../support/processes.ts';
 import { simulate, type TestSimulation } from '../support/simulation.ts';
@@ -197,7 +198,7 @@ async function unseen(before: Outside, taken: HostPicture): Promise<string[]> {
 
 /** Those that do not end of themselves soon, as the runner of a command does that answered a moment ago. */
 async function lasting(pids: readonly number[]): Promise<readonly number[]> {
-  await eventually(() => !pids.some(alive), { limitMs: 5_000 }).catch(() => undefined);
+  await eventually(() => !pids.some(alive), { limitMs: patient(10_000) }).catch(() => undefined);
   return pids.filter(alive);
 }
 
@@ -565,7 +566,7 @@ describe('the picture of a host', () => {
       const { things } = await picture({ cluster, installation });
       expect(Object.keys(things)).toEqual(expect.arrayContaining(['container', 'job', 'file', 'lease']));
     }
-  }, 120_000);
+  });
 
   it('shows what bears the name of the cluster and no label', async () => {
     await docker().start({ ...container(), labels: {} });

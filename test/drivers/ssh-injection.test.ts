@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
 import type { Command, Drivers, Host } from '../../src/drivers/types.ts';
 import { REAL_SHELLS, STAND_INS } from '../support/login-shells.ts';
+import { ANSWER_MS } from '../support/patience.ts';
 import { startTestServer, type TestServer } from '../support/ssh-server.ts';
 
 // A program on the host says exactly what it was given: arguments, one environment variable, stdin; NUL between them.
@@ -62,7 +63,7 @@ for (const [index, [name, path]] of shells.entries()) {
       await fc.assert(
         fc.asyncProperty(fc.array(given, { minLength: 8, maxLength: 8 }), async (cases) => {
           const commands = cases.map(({ argv, env, stdin }): Command => {
-            return { argv: ['sh', '-c', SAY, 'sh', ...argv], env: { GIVEN: env }, stdin, timeoutMs: 20_000 };
+            return { argv: ['sh', '-c', SAY, 'sh', ...argv], env: { GIVEN: env }, stdin, timeoutMs: ANSWER_MS };
           });
           const outputs = await host.runAll(commands);
           const wanted = cases.map(({ argv, env, stdin }) => [...argv, env, stdin].join('\0'));
@@ -76,14 +77,14 @@ for (const [index, [name, path]] of shells.entries()) {
       const long = `'"$(x)\n`.repeat(15_000);
       const stdin = `é'\n`.repeat(750_000);
       const argv = ['sh', '-c', SAY, 'sh', long];
-      const { stdout } = await host.run({ argv, env: { GIVEN: 'x' }, stdin, timeoutMs: 20_000 });
+      const { stdout } = await host.run({ argv, env: { GIVEN: 'x' }, stdin, timeoutMs: ANSWER_MS });
       expect(stdout === `${long}\0x\0${stdin}`).toBe(true); // A diff of megabytes helps nobody.
     });
 
     it('shows only the output of the command, not that of login files', async () => {
       const { stdout, stderr, exitCode } = await host.run({
         argv: ['sh', '-c', 'printf out; printf err >&2; exit 7'],
-        timeoutMs: 20_000,
+        timeoutMs: ANSWER_MS,
       });
       expect({ stdout, stderr, exitCode }).toEqual({ stdout: 'out', stderr: 'err', exitCode: 7 });
     });
@@ -91,7 +92,7 @@ for (const [index, [name, path]] of shells.entries()) {
     it('keeps names and quotes of written files literally', async () => {
       const path = join(server.home, `a'b "c" $(touch HIT) -n\n*`, '-file');
       await host.writeFile(path, "it's\n$(x)\n\n");
-      expect(await host.must({ argv: ['cat', '--', path], timeoutMs: 20_000 })).toBe("it's\n$(x)\n\n");
+      expect(await host.must({ argv: ['cat', '--', path], timeoutMs: ANSWER_MS })).toBe("it's\n$(x)\n\n");
     });
   });
 }
@@ -103,7 +104,7 @@ describe('what no program can be given is refused before anything is sent', () =
   ])('%s', async (_, command) => {
     const server = await startTestServer({ address: '127.81.1.20' });
     const host = drivers.host(server.ref);
-    await expect(host.run({ ...command, timeoutMs: 5_000 })).rejects.toMatchObject({ code: 'SPEC_INVALID' });
+    await expect(host.run({ ...command, timeoutMs: ANSWER_MS })).rejects.toMatchObject({ code: 'SPEC_INVALID' });
     await server.close();
   });
 });

@@ -11,11 +11,11 @@ import { OWNED } from '../../src/drivers/ssh/master.ts';
 import type { Drivers, Host } from '../../src/drivers/types.ts';
 import type { HostRef } from '../../src/plan/types.ts';
 import { sampleArgv } from '../support/argv.ts';
+import { ANSWER_MS, patient } from '../support/patience.ts';
 import { alive, processesWith, textOf, until } from '../support/processes.ts';
 import { haveSshd, startRealSshd } from '../support/real-sshd.ts';
 import { startTestServer, type TestServer } from '../support/ssh-server.ts';
 
-const LIMIT_MS = 20_000;
 let folder: string;
 let drivers: Drivers;
 beforeAll(async () => {
@@ -60,7 +60,7 @@ for (const { kind, there, start } of servers) {
       const outputs = await host.runAll(
         [['sh', '-c', 'exit 42'], ['sh', '-c', 'kill -9 $$'], ['no-such-program'], ['true']].map((argv) => ({
           argv,
-          timeoutMs: LIMIT_MS,
+          timeoutMs: ANSWER_MS,
         })),
       );
       expect(outputs.map(({ exitCode }) => exitCode)).toEqual([42, 137, 127, 0]);
@@ -70,9 +70,9 @@ for (const { kind, there, start } of servers) {
       const hang = join(server.home, 'side');
       const [first, second, third] = await host.runAll(
         [
-          { argv: ['sh', '-c', 'cat; echo e >&2; exit 3'], stdin: 'one', timeoutMs: LIMIT_MS },
-          { argv: waiting(hang), timeoutMs: 1_500 },
-          { argv: ['cat'], stdin: 'three\n', timeoutMs: LIMIT_MS },
+          { argv: ['sh', '-c', 'cat; echo e >&2; exit 3'], stdin: 'one', timeoutMs: ANSWER_MS },
+          { argv: waiting(hang), timeoutMs: patient(1_500) },
+          { argv: ['cat'], stdin: 'three\n', timeoutMs: ANSWER_MS },
         ],
         { parallel: true },
       );
@@ -85,9 +85,9 @@ for (const { kind, there, start } of servers) {
     it('run in order in one round trip: one over its limit is ended, and the next runs', async () => {
       const hang = join(server.home, 'order');
       const outputs = await host.runAll([
-        { argv: ['touch', `${hang}.before`], timeoutMs: LIMIT_MS },
-        { argv: waiting(hang), timeoutMs: 1_000 },
-        { argv: ['sh', '-c', 'cat "$0" && ls -- "$0.before"', hang], timeoutMs: LIMIT_MS },
+        { argv: ['touch', `${hang}.before`], timeoutMs: ANSWER_MS },
+        { argv: waiting(hang), timeoutMs: patient(1_000) },
+        { argv: ['sh', '-c', 'cat "$0" && ls -- "$0.before"', hang], timeoutMs: ANSWER_MS },
       ]);
       const pids = await pidsIn(hang);
       expect(outputs).toMatchObject([
@@ -108,7 +108,7 @@ for (const { kind, there, start } of servers) {
       );
       const inOrder = aborted.runAll([
         { argv: waiting(`${file}.3`), timeoutMs: 600_000 },
-        { argv: ['touch', `${file}.after`], timeoutMs: LIMIT_MS },
+        { argv: ['touch', `${file}.after`], timeoutMs: ANSWER_MS },
       ]);
       const ended = Promise.allSettled([beside, inOrder]);
       const pids = (await Promise.all([0, 1, 2, 3].map((index) => pidsIn(`${file}.${index}`)))).flat();
@@ -125,7 +125,7 @@ for (const { kind, there, start } of servers) {
     it('asked for at the same time go in one round trip where that is wanted, each with its own output or error', async () => {
       const together = drivers.host(server.ref, undefined, { together: true });
       // The folder of the runner is one for each round trip: the input of a command lies in it.
-      const where = { argv: ['sh', '-c', 'readlink /proc/$$/fd/0; cat'], timeoutMs: LIMIT_MS };
+      const where = { argv: ['sh', '-c', 'readlink /proc/$$/fd/0; cat'], timeoutMs: ANSWER_MS };
       const [one, two, late] = await Promise.allSettled([
         together.must({ ...where, stdin: 'one' }),
         together.must({ ...where, stdin: 'two' }),
@@ -140,15 +140,21 @@ for (const { kind, there, start } of servers) {
 
     it('are ended with all their children when the limit passes', async () => {
       const file = join(server.home, 'limit');
-      const run = host.run({ argv: waiting(file), timeoutMs: 1_500 });
+      const run = host.run({ argv: waiting(file), timeoutMs: patient(1_500) });
       await expect(run).rejects.toMatchObject({ code: 'COMMAND_TIMEOUT', host: server.ref.name });
       expect((await pidsIn(file)).filter(alive)).toEqual([]);
     });
 
     it('that ignore TERM are killed', async () => {
       const file = join(server.home, 'stubborn');
-      const argv = ['sh', '-c', 'trap "" TERM; echo $$ $$ >"$1"; while :; do sleep 1; done', 'sh', file];
-      const [output] = await host.runAll([{ argv, timeoutMs: 300 }]);
+      const argv = [
+        'sh',
+        '-c',
+        'trap "" TERM; echo $$ $$ >"$1"; n=600; while [ $((n-=1)) -gt 0 ]; do sleep 1; done',
+        'sh',
+        file,
+      ];
+      const [output] = await host.runAll([{ argv, timeoutMs: patient(1_000) }]);
       expect(output).toMatchObject({ exitCode: 137, timedOut: true });
       expect((await pidsIn(file)).filter(alive)).toEqual([]);
     });
@@ -169,7 +175,7 @@ for (const { kind, there, start } of servers) {
       const lost = expect(run).rejects.toMatchObject({ code: 'HOST_UNREACHABLE', retryable: true });
       const pids = await pidsIn(file);
       clients().forEach((pid) => process.kill(pid, 'SIGKILL'));
-      await gone(pids, 8_000); // Not at the next keep-alive, which comes after 15 s.
+      await gone(pids, patient(8_000)); // Not at the next keep-alive, which comes after 15 s.
       await lost;
     });
 
@@ -179,7 +185,7 @@ for (const { kind, there, start } of servers) {
       const argv = [
         'sh',
         '-c',
-        'exec 2>&-; trap "sleep 600" TERM; echo $$ $$ >"$1"; while :; do sleep 1; done',
+        'exec 2>&-; trap "sleep 600" TERM; echo $$ $$ >"$1"; n=600; while [ $((n-=1)) -gt 0 ]; do sleep 1; done',
         'sh',
         file,
       ];
@@ -187,23 +193,23 @@ for (const { kind, there, start } of servers) {
       const [pid] = await pidsIn(file);
       masters().forEach((master) => process.kill(master, 'SIGKILL'));
       expect(await run).toMatchObject({ code: 'HOST_UNREACHABLE' });
-      await host.run({ argv: ['true'], timeoutMs: LIMIT_MS });
+      await host.run({ argv: ['true'], timeoutMs: ANSWER_MS });
       expect(alive(pid!)).toBe(false);
     });
 
     it('go on over a new master when the old one was killed', async () => {
-      await host.run({ argv: ['true'], timeoutMs: LIMIT_MS });
+      await host.run({ argv: ['true'], timeoutMs: ANSWER_MS });
       masters().forEach((pid) => process.kill(pid, 'SIGKILL'));
-      expect(await host.must({ argv: ['echo', 'again'], timeoutMs: LIMIT_MS })).toBe('again\n');
+      expect(await host.must({ argv: ['echo', 'again'], timeoutMs: ANSWER_MS })).toBe('again\n');
     });
 
     it('leave nothing in their group behind, and no folder of the runner', async () => {
       const file = join(server.home, 'left');
-      await host.run({ argv: ['sh', '-c', 'sleep 600 & echo $$ $! >"$1"', 'sh', file], timeoutMs: LIMIT_MS });
+      await host.run({ argv: ['sh', '-c', 'sleep 600 & echo $$ $! >"$1"', 'sh', file], timeoutMs: ANSWER_MS });
       await gone((await pidsIn(file)).slice(1));
       // The input of a command lies in the runner's folder, so its path tells which that is.
       const argv = ['sh', '-c', 'readlink /proc/$$/fd/0'];
-      const input = (await host.must({ argv, stdin: 'x', timeoutMs: LIMIT_MS })).trim();
+      const input = (await host.must({ argv, stdin: 'x', timeoutMs: ANSWER_MS })).trim();
       expect(input).toMatch(/\/tandem-[0-9a-f]{16}\/i\.0 \(deleted\)$/); // It may hold secrets, so it goes first.
       expect(existsSync(dirname(input))).toBe(false);
     });
@@ -211,14 +217,14 @@ for (const { kind, there, start } of servers) {
     it('show stdout and stderr up to the limit, and say that there was more', async () => {
       const small = createDrivers({ runtimeDir: join(folder, 'r'), outputLimitBytes: 1_000 });
       const argv = ['sh', '-c', 'head -c 3000000 /dev/zero | tr "\\0" x; exit 5'];
-      const output = await small.host(server.ref).run({ argv, timeoutMs: LIMIT_MS });
+      const output = await small.host(server.ref).run({ argv, timeoutMs: ANSWER_MS });
       expect(output).toEqual({ stdout: 'x'.repeat(1_000), stderr: '', exitCode: 5, timedOut: false, truncated: true });
       await small.close();
     });
 
     it('fail as COMMAND_FAILED with the tail of stderr where they must not', async () => {
       const argv = ['sh', '-c', 'echo no such thing >&2; exit 9'];
-      await expect(host.must({ argv, timeoutMs: LIMIT_MS })).rejects.toMatchObject({
+      await expect(host.must({ argv, timeoutMs: ANSWER_MS })).rejects.toMatchObject({
         code: 'COMMAND_FAILED',
         evidence: 'no such thing',
         retryable: false,
@@ -230,11 +236,11 @@ for (const { kind, there, start } of servers) {
       const decoy = `decoy-${process.pid}-${kind.length}`;
       const sampler = await sampleArgv([secret, decoy]);
       for (let round = 0; round < 2; round += 1) {
-        const command = { argv: ['sleep', '0.05'], env: { KEY: secret }, stdin: secret, timeoutMs: LIMIT_MS };
+        const command = { argv: ['sleep', '0.05'], env: { KEY: secret }, stdin: secret, timeoutMs: ANSWER_MS };
         await host.runAll(Array.from({ length: 20 }, () => command));
         await host.writeFile(join(server.home, 'key'), secret, { mode: 0o600 });
       }
-      await host.run({ argv: ['sh', '-c', 'sleep 0.05', decoy], timeoutMs: LIMIT_MS });
+      await sampler.sees(decoy, () => host.run({ argv: ['sh', '-c', 'sleep 0.05', decoy], timeoutMs: ANSWER_MS }));
       const { seen } = await sampler.end();
       expect(Object.keys(seen)).toEqual([decoy]); // It does see what is in an argument.
     });
@@ -253,7 +259,8 @@ describe('the connection to a host', () => {
       await server.close();
     }
   };
-  const hello = (ref: HostRef, from = drivers) => from.host(ref).must({ argv: ['echo', 'hello'], timeoutMs: LIMIT_MS });
+  const hello = (ref: HostRef, from = drivers) =>
+    from.host(ref).must({ argv: ['echo', 'hello'], timeoutMs: ANSWER_MS });
 
   it('is one for 100 calls at once, with at most 8 sessions on it', () =>
     withServer({ address: '127.81.3.1' }, async ({ ref, connections, sessionsAtOnce }) => {
@@ -283,7 +290,7 @@ describe('the connection to a host', () => {
       }).listen(0, '127.81.3.21');
       await once(silent, 'listening');
       const { port } = silent.address() as AddressInfo;
-      const hasty = createDrivers({ runtimeDir: join(folder, 'hasty'), connectTimeoutMs: 1_000 });
+      const hasty = createDrivers({ runtimeDir: join(folder, 'hasty'), connectTimeoutMs: patient(1_000) });
       await expect(hello({ ...ref, address: '127.81.3.21', port }, hasty)).rejects.toMatchObject({
         code: 'HOST_UNREACHABLE',
         evidence: expect.stringContaining('timed out') as unknown,
@@ -396,7 +403,7 @@ if [ "$1" = -k ]; then
 fi
 BECAME=root exec "$@"
 `;
-  const whoami = { argv: ['sh', '-c', 'echo "$BECAME"'], timeoutMs: LIMIT_MS };
+  const whoami = { argv: ['sh', '-c', 'echo "$BECAME"'], timeoutMs: ANSWER_MS };
   let server: TestServer;
   beforeAll(async () => {
     server = await startTestServer({ address: '127.81.4.1', programs: { sudo: SUDO } });

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { openWeights } from '../../src/drivers/weights/stage.ts';
 import type { StageRequest } from '../../src/drivers/weights/types.ts';
+import { ANSWER_MS } from '../support/patience.ts';
 import { localHost, textOf, type LocalHost } from '../support/weights-host.ts';
 import {
   COMMIT,
@@ -607,7 +608,7 @@ describe('undoing a copy', () => {
     await stage({ endpoint });
     await mkdir(at(PARTIAL));
     await cp(join(at(PATH), '.tandem-complete.json'), join(at(PARTIAL), 'complete.json'));
-    await host.must({ argv: ['rm', join(at(PATH), '.tandem-complete.json')], timeoutMs: 1000 });
+    await host.must({ argv: ['rm', join(at(PATH), '.tandem-complete.json')], timeoutMs: ANSWER_MS });
     expect(await weights.drop(host, PATH, OWNER)).toMatchObject({ kept: { path: at(PATH) } });
     await expectComplete(model);
   });

@@ -16,10 +16,10 @@ const PLACE = { slot: 0, block: 94 };
 let world: World;
 beforeAll(async () => {
   world = await startWorld(4, PLACE.block);
-}, 120_000);
+});
 afterAll(async () => {
   await world?.stack.stop();
-}, 60_000);
+});
 
 describe.each(ROUNDS.map((cases) => ({ crash: cases[0]!.crash, cases })))('a crash: $crash', ({ cases }) => {
   it(`${cases.map(({ operation, stage }) => `${operation} at ${stage}`).join(', ')}: each ends as promised, nothing is there twice, and destroy leaves nothing`, async () => {
@@ -27,7 +27,7 @@ describe.each(ROUNDS.map((cases) => ({ crash: cases[0]!.crash, cases })))('a cra
     expect(results).toEqual(
       cases.map((one: CrashCase) => expect.objectContaining({ case: nameOf(one), unknownSteps: [], violations: [] })),
     );
-  }, 300_000);
+  });
 });
 
 it('the choice is of the matrix, and every operation meets every crash of it', () => {
@@ -41,12 +41,12 @@ describe('two Temporal servers that deploy to the same GPUs at once', () => {
   let stacks: [Stack, Stack];
   beforeAll(async () => {
     stacks = [world.stack, await startStack({ spec: contender(PLACE, 'one', 30000), beside: world.stack })];
-  }, 120_000);
+  });
   afterAll(async () => {
     await stacks?.[1].stop();
-  }, 60_000);
+  });
 
   it('one wins whole, the other is refused naming the holder and leaves nothing', async () => {
     expect(await race(stacks, PLACE, 1)).toMatchObject({ violations: [] });
-  }, 240_000);
+  });
 });

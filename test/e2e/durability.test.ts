@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { STILL_MS } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
 import { startStack, stackSpec, type Stack } from '../support/stack.ts';
 import type { StackProcess } from '../support/temporal-stack.ts';
@@ -12,10 +13,10 @@ let stack: Stack;
 
 beforeAll(async () => {
   stack = await startStack({ spec: stackSpec(2), scenario: { countAll: true } });
-}, 120_000);
+});
 afterAll(async () => {
   await stack?.stop();
-}, 60_000);
+});
 
 const HOSTS = ['p0', 'd0', 'd1'];
 const callsOf = (host: string, pattern: RegExp) =>
@@ -57,10 +58,10 @@ describe.each(['worker', 'server'] as const)('kill -9 of the Temporal %s in the 
     const { [name]: victim }: Record<'worker' | 'server', StackProcess> = stack;
 
     const admitted = await stack.begin(ownWeights);
-    await until('the copy on d0 has begun', () => gained('d0').files === 1, { limitMs: 90_000 });
+    await until('the copy on d0 has begun', () => gained('d0').files === 1, { limitMs: STILL_MS });
     await victim.kill();
     await victim.start();
-    await until('the first decode engine was started', () => gained('d0').containers === 1, { limitMs: 120_000 });
+    await until('the first decode engine was started', () => gained('d0').containers === 1, { limitMs: STILL_MS });
     await victim.kill();
     await victim.start();
 
@@ -69,5 +70,5 @@ describe.each(['worker', 'server'] as const)('kill -9 of the Temporal %s in the 
       expect([host, gained(host)]).toEqual([host, { copies: 1, files: 1, containers: 1, engines: 1 }]);
     await stack.simulation.setFaults([]);
     expect(await stack.run(ownWeights, 'destroy')).toMatchObject({ outcome: 'succeeded' });
-  }, 240_000);
+  });
 });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { ANSWER_MS, patientSeconds } from '../support/patience.ts';
 import { startSmg, type Smg, type SmgEntry } from '../support/smg.ts';
 import { standIn, type StandIn } from '../support/stand-in-engine.ts';
 import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
@@ -26,11 +27,11 @@ beforeAll(async () => {
   await smg.admit({ url: stranger.url, role: 'decode', key: 'theirs' });
   before = await stack.picture();
   theirs = await smg.list();
-}, 120_000);
+});
 afterAll(async () => {
   await Promise.allSettled([stack?.stop(), smg?.stop()]);
   stranger?.exit(0);
-}, 60_000);
+});
 
 const ours = async (): Promise<readonly SmgEntry[]> => (await smg.list()).filter(({ url }) => url !== stranger.url);
 
@@ -44,7 +45,7 @@ async function chat(): Promise<string | null> {
       max_tokens: 4,
       messages: [{ role: 'user', content: 'Whose guest?' }],
     }),
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(ANSWER_MS),
   });
   expect(response.status).toBe(200);
   expect(await response.json()).toMatchObject({ choices: [{ message: { content: expect.stringMatching(/\S/) } }] });
@@ -65,7 +66,7 @@ describe('a cluster behind a router that Tandem did not start', () => {
     }));
     expect(await ours()).toEqual(wanted.toSorted((one, other) => (one.url < other.url ? -1 : 1)));
     expect(await smg.list()).toEqual(expect.arrayContaining([...theirs]));
-  }, 120_000);
+  });
 
   it('answers a chat through it', async () => {
     const { engines } = (await stack.client.record(spec.name)).serving!;
@@ -75,13 +76,13 @@ describe('a cluster behind a router that Tandem did not start', () => {
   it('whose change fails after it was listed has the list of before, and still serves', async () => {
     const [list, picture] = [await smg.list(), await stack.picture()];
     await stack.simulation.setFaults([{ match: 'decode-1', host: 'd1', engine: { transferStuck: true } }]);
-    const entry = await stack.run({ ...spec, acceptance: { ...spec.acceptance, timeoutSeconds: 2 } });
+    const entry = await stack.run({ ...spec, acceptance: { ...spec.acceptance, timeoutSeconds: patientSeconds(2) } });
     await stack.simulation.setFaults([]);
     expect(entry).toMatchObject({ outcome: 'rolled-back', leftBehind: [], failed: { step: 'accept', host: 'd1' } });
     expect(await smg.list()).toEqual(list);
     expect(await stack.settledPicture(picture)).toEqual(picture);
     expect(await chat()).not.toBeNull();
-  }, 120_000);
+  });
 
   it('with one decode engine more has that one listed, too, and the others as they were', async () => {
     const list = await smg.list();
@@ -93,12 +94,12 @@ describe('a cluster behind a router that Tandem did not start', () => {
     for (let request = 0; request < 40 && answered.size < 2; request += 1) answered.add((await chat()) ?? '');
     const decode = (await stack.client.record(spec.name)).serving!.engines.filter(({ role }) => role === 'decode');
     expect([...answered].toSorted()).toEqual(decode.map(({ url }) => url).toSorted());
-  }, 120_000);
+  });
 
   it('destroyed takes its entries out and leaves the router running with those of others', async () => {
     expect(await stack.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
     expect(await smg.list()).toEqual(theirs);
     expect(stranger.bodies).toEqual([]);
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 60_000);
+  });
 });

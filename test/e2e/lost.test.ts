@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, Connection } from '@temporalio/client';
 import { dataConverter } from '../../src/connection.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { patient } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
 import { runCli } from '../support/cli.ts';
 import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
@@ -33,17 +34,17 @@ beforeAll(async () => {
   await writeFile(grownFile, JSON.stringify(grown));
   stack = await startStack({ spec: base });
   before = await stack.picture();
-}, 180_000);
+});
 afterAll(async () => {
   await stack?.stop();
   await rm(folder, { recursive: true, force: true });
-}, 60_000);
+});
 
 /** Runs a verb as an operator does; its JSON, exit code and what it said beside. */
 async function tandem(...args: readonly string[]) {
   const { stdout, stderr, exitCode } = await runCli(args, {
     address: stack.client.settings.origin,
-    timeoutMs: 120_000,
+    timeoutMs: patient(300_000),
     env: { TANDEM_ACTOR: 'ada' },
   });
   return { exitCode, stderr, json: (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown> };
@@ -75,7 +76,7 @@ describe('a cluster whose record is lost with Temporal’s database', () => {
       json: { outcome: 'rolled-back', leftBehind: [], failed: { step: 'plan', ...conflict } },
     });
     expect(await stack.settledPicture(serving)).toEqual(serving);
-  }, 240_000);
+  });
 
   it('is adopted from its hosts, and says whether the file is the spec that runs', async () => {
     const adopted = await tandem('adopt', file, '--reason', 'the disk of the server died');
@@ -91,7 +92,7 @@ describe('a cluster whose record is lost with Temporal’s database', () => {
     });
     expect(await tandem('adopt', file)).toMatchObject({ exitCode: 1, json: { error: { code: 'CHANGE_REFUSED' } } });
     expect(await tandem('plan', file, '--exit-code')).toMatchObject({ exitCode: 0 });
-  }, 120_000);
+  });
 
   it('grows by one engine beside the others, which are neither stopped nor started anew', async () => {
     const made = containersMade();
@@ -107,7 +108,7 @@ describe('a cluster whose record is lost with Temporal’s database', () => {
       serving['d0']!.processes,
       serving['router-0']!.processes,
     ]);
-  }, 120_000);
+  });
 });
 
 describe('what others do behind Tandem’s back', () => {
@@ -123,7 +124,7 @@ describe('what others do behind Tandem’s back', () => {
     expect(deployed).toMatchObject({ exitCode: 0, json: { outcome: 'succeeded', deployment: 3 } });
     expect(deployed.stderr).toContain('tandem-lost-decode-1-2 serves by the record and is on no host any more');
     expect(containersMade()).toEqual({ ...made, d1: made['d1']! + 1 });
-  }, 120_000);
+  });
 
   it('a foreign container that has a planned name is named and stays as it is', async () => {
     await stack.onHost('d1', 'docker rm -f tandem-lost-decode-1-3');
@@ -143,7 +144,7 @@ describe('what others do behind Tandem’s back', () => {
     });
     expect(await stack.onHost('d1', 'docker ps -q --no-trunc')).toBe(id);
     await stack.onHost('d1', 'docker rm -f tandem-lost-decode-1-4');
-  }, 120_000);
+  });
 
   it('an engine removed by hand and not wanted any more is taken out of the router’s list', async () => {
     const { router } = (await stack.client.record('lost')).serving!;
@@ -154,7 +155,7 @@ describe('what others do behind Tandem’s back', () => {
     expect(await listed()).toHaveLength(3);
     expect(await tandem('deploy', file)).toMatchObject({ exitCode: 0, json: { outcome: 'succeeded' } });
     expect(await listed()).toHaveLength(2);
-  }, 120_000);
+  });
 
   it('a unit of another installation, or of a number that was never given, is named by plan, deploy and destroy and never touched', async () => {
     const { installation } = await stack.client.record('lost');
@@ -183,13 +184,13 @@ describe('what others do behind Tandem’s back', () => {
       json: { outcome: 'succeeded', leftBehind: [] },
     });
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 120_000);
+  });
 
   it('a destroyed cluster is forgotten when asked, and not before', async () => {
     expect(await tandem('forget', 'lost')).toMatchObject({ exitCode: 0, json: { cluster: 'lost', forgotten: true } });
     expect(await tandem('status', 'lost')).toMatchObject({ exitCode: 1, json: { error: { code: 'CLUSTER_UNKNOWN' } } });
     expect(await tandem('forget', 'lost')).toMatchObject({ exitCode: 1, json: { error: { code: 'CLUSTER_UNKNOWN' } } });
-  }, 60_000);
+  });
 });
 
 describe('leases', () => {
@@ -213,7 +214,7 @@ describe('leases', () => {
       exitCode: 1,
       json: { error: { code: 'CHANGE_REFUSED', remedy: expect.stringContaining('tandem destroy lost') } },
     });
-  }, 120_000);
+  });
 
   it('of a lost cluster are broken for a reason, which stays in Temporal’s list and on the host', async () => {
     const pci = '0000:f5:00.0';
@@ -259,7 +260,7 @@ describe('leases', () => {
       { everyMs: 200 },
     ).finally(() => connection.close());
     expect(memos[0]).toEqual({ reason, host: 'd1', leases: pci });
-  }, 120_000);
+  });
 });
 
 describe('a destroy by the spec alone', () => {
@@ -279,7 +280,7 @@ describe('a destroy by the spec alone', () => {
     });
     expect(await stack.settledPicture(serving)).toEqual(serving);
     await stack.onHost('d1', 'docker rm -f other');
-  }, 120_000);
+  });
 
   it('leaves every host as it was', async () => {
     expect(await tandem('destroy', 'lost', '--spec', file)).toMatchObject({
@@ -287,7 +288,7 @@ describe('a destroy by the spec alone', () => {
       json: { outcome: 'succeeded', leftBehind: [] },
     });
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 120_000);
+  });
 });
 
 describe('a destroy with a host that is dead for ever', () => {
@@ -307,5 +308,5 @@ describe('a destroy with a host that is dead for ever', () => {
     expect((await tandem('status', 'lost')).json).toMatchObject({ state: 'stopped', abandoned: { length: 1 } });
     const now = await stack.picture();
     for (const name of ['p0', 'd0', 'router-0']) expect([name, now[name]]).toEqual([name, before[name]]);
-  }, 180_000);
+  });
 });

@@ -9,6 +9,7 @@ import { connectClient, type TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import { CLI, runCli } from '../support/cli.ts';
+import { START_MS } from '../support/patience.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
@@ -30,14 +31,14 @@ beforeAll(async () => {
   env = await startTemporal();
   const settings = { connectionOptions: { address: env.address }, namespace: 'default', origin: env.address };
   client = await connectClient(settings, 'tester', { requestValidMs: 1_500 });
-}, 60_000);
+});
 afterAll(async () => {
   await client?.close();
   await env?.teardown();
   await rm(folder, { recursive: true, force: true });
 });
 
-const tandem = (...args: readonly string[]) => runCli(args, { address: env.address, timeoutMs: 60_000 });
+const tandem = (...args: readonly string[]) => runCli(args, { address: env.address, timeoutMs: START_MS });
 
 describe('without a Temporal worker', () => {
   it('a verb ends with exit code 4, and a worker that starts afterwards executes nothing', async () => {
@@ -75,7 +76,7 @@ describe('without a Temporal worker', () => {
       }),
     );
     expect(asked).toEqual([]);
-  }, 120_000);
+  });
 });
 
 describe('without a Temporal server', () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import type { Serving } from '../../workflows/messages.ts';
+import { ANSWER_MS } from '../support/patience.ts';
 import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** One cluster from nothing to nothing, through a real Temporal server, real ssh and a real router. */
@@ -12,10 +13,10 @@ let before: Picture;
 beforeAll(async () => {
   stack = await startStack({ spec });
   before = await stack.picture();
-}, 120_000);
+});
 afterAll(async () => {
   await stack?.stop();
-}, 60_000);
+});
 
 const serving = async (): Promise<Serving> => (await stack.client.record(spec.name)).serving!;
 const started = (host: string) => stack.simulation.counts()[host]!.containersStarted;
@@ -26,7 +27,7 @@ async function ask(path: string, body: object): Promise<Response> {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ model, ...body }),
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(ANSWER_MS),
   });
 }
 
@@ -40,7 +41,7 @@ describe('a cluster', () => {
     expect([p0!.leases.length, d0!.leases.length, d1!.leases.length]).toEqual([2, 2, 0]);
     expect(router!.processes.join('\n')).toContain('smg::router');
     expect([started('p0'), started('d0'), started('d1')]).toEqual([1, 1, 0]);
-  }, 120_000);
+  });
 
   it('answers a chat through the router, by the decode engine that it names', async () => {
     const response = await ask('/v1/chat/completions', {
@@ -74,7 +75,7 @@ describe('a cluster', () => {
     expect(await stack.run(smaller)).toMatchObject({ outcome: 'unchanged' });
     expect(await stack.settledPicture(picture)).toEqual(picture);
     expect([started('p0'), started('d0'), started('d1')]).toEqual([1, 1, 0]);
-  }, 60_000);
+  });
 
   it('with one decode engine more starts just that one, which answers too', async () => {
     const { p0, d0 } = await stack.picture();
@@ -91,7 +92,7 @@ describe('a cluster', () => {
       answered.add(response.headers.get('x-smg-routed-worker-id'));
     }
     expect(answered.size).toBe(2);
-  }, 120_000);
+  });
 
   it('destroyed leaves every host as it was, but for complete weights and images, which are named', async () => {
     expect(await stack.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
@@ -99,5 +100,5 @@ describe('a cluster', () => {
     const weights = [expect.stringMatching(/^models\/tandem\/tiny-chat\//)];
     expect(await stack.cache()).toMatchObject({ p0: { weights }, d0: { weights }, d1: { weights } });
     expect(await stack.client.record(spec.name)).toMatchObject({ state: 'stopped', serving: null });
-  }, 60_000);
+  });
 });

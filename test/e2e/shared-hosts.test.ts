@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { ANSWER_MS } from '../support/patience.ts';
 import { hostIn, ROUTER_ARGS, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** Two clusters on the same hosts, four GPUs of eight each. */
@@ -25,10 +26,10 @@ let before: Picture;
 beforeAll(async () => {
   stack = await startStack({ spec: one });
   before = await stack.picture();
-}, 120_000);
+});
 afterAll(async () => {
   await stack?.stop();
-}, 60_000);
+});
 
 async function answer(name: string): Promise<string | null> {
   const { serving } = await stack.client.record(name);
@@ -36,7 +37,7 @@ async function answer(name: string): Promise<string | null> {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ model: serving!.model, max_tokens: 4, prompt: 'Who is there?' }),
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(ANSWER_MS),
   });
   expect(response.status).toBe(200);
   await response.text();
@@ -55,7 +56,7 @@ describe('two clusters on disjoint GPUs of the same hosts', () => {
       remedy: expect.stringContaining('tandem cancel one'),
     });
     expect(await stack.ended('one', first)).toMatchObject({ outcome: 'succeeded' });
-  }, 120_000);
+  });
 
   it('serve at once, each by its own engines', async () => {
     expect(await stack.run(two)).toMatchObject({ outcome: 'succeeded' });
@@ -64,7 +65,7 @@ describe('two clusters on disjoint GPUs of the same hosts', () => {
     const [byOne, byTwo] = await Promise.all([answer('one'), answer('two')]);
     expect([byOne, byTwo]).toEqual([await decodeUrl('one'), await decodeUrl('two')]);
     expect(byOne).not.toBe(byTwo);
-  }, 120_000);
+  });
 
   it('leave no GPU to a third, which is refused naming who holds them', async () => {
     const picture = await stack.picture();
@@ -74,12 +75,12 @@ describe('two clusters on disjoint GPUs of the same hosts', () => {
     expect([code, remedy]).toEqual([expect.stringMatching(/LEASE|GPU|FIT|PLAN/), expect.stringMatching(/./)]);
     expect(`${message} ${evidence}`).toMatch(/\bone\b.*\btwo\b|\btwo\b.*\bone\b/s);
     expect(await stack.settledPicture(picture)).toEqual(picture);
-  }, 120_000);
+  });
 
   it('go apart: the other still serves, and in the end every host is as it was', async () => {
     expect(await stack.run(one, 'destroy')).toMatchObject({ outcome: 'succeeded' });
     expect(await answer('two')).toBe(await decodeUrl('two'));
     expect(await stack.run(two, 'destroy')).toMatchObject({ outcome: 'succeeded' });
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 120_000);
+  });
 });

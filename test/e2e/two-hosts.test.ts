@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { LABELS } from '../../src/drivers/types.ts';
+import { ANSWER_MS } from '../support/patience.ts';
 import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** Engines that span two hosts each: every host runs its own rank of one engine, and the engine lives or dies as one. */
@@ -23,10 +24,10 @@ let before: Picture;
 beforeAll(async () => {
   stack = await startStack({ spec });
   before = await stack.picture();
-}, 120_000);
+});
 afterAll(async () => {
   await stack?.stop();
-}, 60_000);
+});
 
 /** The rank that the container of an engine on a host says it is, and the one that its command line says. */
 const rankOn = (on: string, name: string): readonly [string | undefined, string | undefined] => {
@@ -45,7 +46,7 @@ describe('a cluster whose engines span two hosts each', () => {
       failed: { step: 'start-decode', code: 'ENGINE_EXITED', host: 'd1' },
     });
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 120_000);
+  });
 
   it('runs one rank of one engine on each host, each once, and lists the first of each at the router', async () => {
     const started = stack.simulation.counts();
@@ -65,7 +66,7 @@ describe('a cluster whose engines span two hosts each', () => {
     const { workers } = (await (await fetch(`${router.url}/workers`)).json()) as { workers: { url: string }[] };
     expect(workers.map(({ url }) => url).toSorted()).toEqual(engines.map(({ url }) => url).toSorted());
     expect(engines.map(({ url }) => new URL(url).hostname).toSorted()).toEqual(['127.92.1.1', '127.92.1.3']);
-  }, 120_000);
+  });
 
   it('answers a chat through the router', async () => {
     const { router, model } = (await stack.client.record(spec.name)).serving!;
@@ -73,7 +74,7 @@ describe('a cluster whose engines span two hosts each', () => {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ model, max_tokens: 8, messages: [{ role: 'user', content: 'How many are you?' }] }),
-      signal: AbortSignal.timeout(20_000),
+      signal: AbortSignal.timeout(ANSWER_MS),
     });
     expect(response.status).toBe(200);
     const { choices } = (await response.json()) as { choices: { message: { content: string } }[] };
@@ -83,5 +84,5 @@ describe('a cluster whose engines span two hosts each', () => {
   it('destroyed leaves every host as it was', async () => {
     expect(await stack.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
     expect(await stack.settledPicture(before)).toEqual(before);
-  }, 60_000);
+  });
 });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import type { DeploymentRecord } from '../../workflows/messages.ts';
+import { patientSeconds } from '../support/patience.ts';
 import { aSpec, merge } from '../support/specs.ts';
 import { ROUTER_ARGS, SMALL_LOAD } from '../support/stack.ts';
 import { allOf, startTemporalStack, type TemporalStack } from '../support/temporal-stack.ts';
@@ -57,7 +58,7 @@ export async function startCluster(name: LabName, more: readonly LabHostOptions[
         mounts: [...ENGINE_MOUNTS],
         ulimits: {}, // A container may not raise memlock here.
         env: engineEnv(),
-        readyTimeoutSeconds: 60,
+        readyTimeoutSeconds: patientSeconds(60),
         stopTimeoutSeconds: 5,
       },
       hosts: {
@@ -77,7 +78,7 @@ export async function startCluster(name: LabName, more: readonly LabHostOptions[
       router: { host: 'r0', runtime: 'docker', image: ROUTER_IMAGE, port: 30000, args: ROUTER_ARGS },
       checks: { waive: [{ check: 'host-memlock', reason: 'this machine allows no more' }] },
       acceptance: SMALL_LOAD,
-      upgrade: { drainTimeoutSeconds: 10, settleSeconds: 1 },
+      upgrade: { drainTimeoutSeconds: patientSeconds(10), settleSeconds: 1 },
     };
     return {
       lab,

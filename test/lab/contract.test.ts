@@ -7,6 +7,7 @@ import { resolveImage } from '../../src/drivers/images.ts';
 import type { Host, Runtime, UnitSpec, UnitState } from '../../src/drivers/types.ts';
 import { dockerVersion } from '../../src/facts/docker-version.ts';
 import { read } from '../../src/facts/fact.ts';
+import { ANSWER_MS, patient } from '../support/patience.ts';
 import { aContainer } from '../support/plan-rows.ts';
 import { until } from '../support/processes.ts';
 import { CLOSED_REGISTRY, LOGIN, REGISTRY, WORLDS, type World } from './worlds.ts';
@@ -15,7 +16,6 @@ import { CLOSED_REGISTRY, LOGIN, REGISTRY, WORLDS, type World } from './worlds.t
  * What Tandem asks of a host and what it must then see, by its own drivers: the same on a simulated host as on a real
  * one with OpenSSH and Docker Engine. Where the two differed, the simulator was mended; such cases say so.
  */
-const LIMIT_MS = 20_000;
 const CLUSTER = 'contract';
 const ARGV = ['sleep', '600'];
 
@@ -29,14 +29,14 @@ for (const { name, missing, start } of WORLDS) {
       folder = await mkdtemp(join(tmpdir(), 'tandem-contract-'));
       world = await start(join(folder, 'r'));
       host = world.drivers.host(world.ref);
-    }, 60_000);
+    });
     afterAll(async () => {
       await world?.close();
       await rm(folder, { recursive: true, force: true });
-    }, 60_000);
+    });
 
     const sh = (script: string, ...args: readonly string[]) =>
-      host.must({ argv: ['sh', '-c', script, 'sh', ...args], timeoutMs: LIMIT_MS });
+      host.must({ argv: ['sh', '-c', script, 'sh', ...args], timeoutMs: ANSWER_MS });
     let numbers = 0;
     const unitOf = (argv: readonly string[], more: Partial<UnitSpec> = {}): UnitSpec => {
       const unit = `tandem-${CLUSTER}-prefill-${(numbers += 1)}-1`;
@@ -68,7 +68,7 @@ for (const { name, missing, start } of WORLDS) {
       it('to their own exit code, that of a signal, 127 for none and 126 for what is no program', async () => {
         const outputs = await host.runAll(
           [['sh', '-c', 'exit 42'], ['sh', '-c', 'kill -9 $$'], ['no-such-program'], ['/etc/passwd'], ['true']].map(
-            (argv) => ({ argv, timeoutMs: LIMIT_MS }),
+            (argv) => ({ argv, timeoutMs: ANSWER_MS }),
           ),
         );
         expect(outputs.map(({ exitCode }) => exitCode)).toEqual([42, 137, 127, 126, 0]);
@@ -77,7 +77,7 @@ for (const { name, missing, start } of WORLDS) {
       it('with every byte of arguments, input and variables as it was given', async () => {
         const odd = `'"$(x) \\ ü\n\t*`;
         const argv = ['sh', '-c', 'cat; printf "|%s|%s" "$1" "$ODD"; printf e >&2', 'sh', odd];
-        expect(await host.run({ argv, env: { ODD: odd }, stdin: odd, timeoutMs: LIMIT_MS })).toEqual({
+        expect(await host.run({ argv, env: { ODD: odd }, stdin: odd, timeoutMs: ANSWER_MS })).toEqual({
           stdout: `${odd}|${odd}|${odd}`,
           stderr: 'e',
           exitCode: 0,
@@ -86,7 +86,7 @@ for (const { name, missing, start } of WORLDS) {
       });
 
       it('and ends one that takes too long with all its children', async () => {
-        const run = host.run({ argv: ['sh', '-c', 'sleep 611 & sleep 611'], timeoutMs: 1_000 });
+        const run = host.run({ argv: ['sh', '-c', 'sleep 611 & sleep 611'], timeoutMs: patient(1_000) });
         await expect(run).rejects.toMatchObject({ code: 'COMMAND_TIMEOUT' });
         expect(await sh('pgrep -fx "sleep 611" || echo none')).toBe('none\n');
       });
@@ -94,7 +94,7 @@ for (const { name, missing, start } of WORLDS) {
       it('keeping the first part of an output that is too long', async () => {
         const output = await host.run({
           argv: [process.execPath, '-e', 'process.stdout.write("x".repeat(6e6))'],
-          timeoutMs: LIMIT_MS,
+          timeoutMs: ANSWER_MS,
         });
         expect(output).toMatchObject({ exitCode: 0, truncated: true });
         expect(output.stdout.length).toBeLessThanOrEqual(4 * 1024 * 1024);
@@ -109,11 +109,11 @@ for (const { name, missing, start } of WORLDS) {
         const server = `require('http').createServer((_, answer) => answer.end('here')).listen(18080, '${world.ref.address}')`;
         const unit = unitOf([process.execPath, '-e', server]);
         const url = `http://${world.ref.address}:18080/`;
-        await expect(host.fetch(url, { timeoutMs: 5_000 })).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+        await expect(host.fetch(url, { timeoutMs: ANSWER_MS })).rejects.toMatchObject({ code: 'ECONNREFUSED' });
         const jobs = host.runtime('process');
         await jobs.start(unit);
         const answer = () =>
-          host.fetch(url, { timeoutMs: 5_000 }).then(
+          host.fetch(url, { timeoutMs: ANSWER_MS }).then(
             (one) => one.text(),
             () => '',
           );
@@ -132,7 +132,11 @@ for (const { name, missing, start } of WORLDS) {
           for (const { name: unit } of await runtime.find({ 'tandem.cluster': CLUSTER })) await runtime.remove(unit);
         });
         const one = (argv: readonly string[]) => (kind === 'docker' ? containerOf(argv) : unitOf(argv));
-        const trapping = (act: string) => ['sh', '-c', `trap "${act}" TERM; while :; do sleep 0.05; done`];
+        const trapping = (act: string) => [
+          'sh',
+          '-c',
+          `trap "${act}" TERM; n=9000; while [ $((n-=1)) -gt 0 ]; do sleep 0.05; done`,
+        ];
 
         it('started once, however often it is asked', async () => {
           const unit = one(ARGV);
@@ -294,7 +298,7 @@ for (const { name, missing, start } of WORLDS) {
           imageId: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) as unknown,
         });
         const { HostConfig, Config } = JSON.parse(
-          await host.must({ argv: ['docker', 'inspect', '--format', '{{json .}}', unit.name], timeoutMs: LIMIT_MS }),
+          await host.must({ argv: ['docker', 'inspect', '--format', '{{json .}}', unit.name], timeoutMs: ANSWER_MS }),
         ) as { HostConfig: Record<string, unknown>; Config: Record<string, unknown> };
         expect(HostConfig).toMatchObject({
           NetworkMode: 'host',
@@ -326,7 +330,7 @@ for (const { name, missing, start } of WORLDS) {
         await sh('rm "$1"', file);
         expect(await docker.logs(unit.name, { tailLines: 9 })).toBe('shared\n');
         const argv = ['docker', 'inspect', '--format', '{{.HostConfig.IpcMode}}', unit.name];
-        expect(await host.must({ argv, timeoutMs: LIMIT_MS })).toBe('host\n');
+        expect(await host.must({ argv, timeoutMs: ANSWER_MS })).toBe('host\n');
       });
 
       it('shows in the picture what has the name of a unit and no labels', async () => {
@@ -347,7 +351,7 @@ for (const { name, missing, start } of WORLDS) {
             { source: '/etc', target: '/host/late/etc', readOnly: true },
           ],
         });
-        const made = await host.run({ argv: ['docker', ...runArguments(unit, [])], timeoutMs: LIMIT_MS });
+        const made = await host.run({ argv: ['docker', ...runArguments(unit, [])], timeoutMs: ANSWER_MS });
         expect(made.exitCode).not.toBe(0);
         expect(await stateOf(docker, unit)).toMatchObject({ running: false, created: true });
         await sh('mkdir "$1/etc"', folder);
@@ -355,7 +359,8 @@ for (const { name, missing, start } of WORLDS) {
       });
 
       it('stops by TERM to the first process alone; what that leaves dies with it', async () => {
-        const waits = (act: string) => `trap "${act}" TERM; echo ready; while :; do sleep 0.05; done`;
+        const waits = (act: string) =>
+          `trap "${act}" TERM; echo ready; n=9000; while [ $((n-=1)) -gt 0 ]; do sleep 0.05; done`;
         const unit = containerOf(['sh', '-c', `(sleep 613 & ${waits('echo child')}) & ${waits('sleep 0.3; exit 4')}`]);
         await docker.start(unit);
         const logs = () => docker.logs(unit.name, { tailLines: 9 });
@@ -367,7 +372,7 @@ for (const { name, missing, start } of WORLDS) {
       });
 
       it('says its version', async () => {
-        const output = await host.run({ argv: dockerVersion.command(), timeoutMs: LIMIT_MS });
+        const output = await host.run({ argv: dockerVersion.command(), timeoutMs: ANSWER_MS });
         expect(read(dockerVersion, output)).toEqual({ value: expect.stringMatching(/^\d+\.\d+\.\d+/) });
       });
 
@@ -379,10 +384,10 @@ for (const { name, missing, start } of WORLDS) {
         const failure = { retryable: false, message: expect.stringContaining(message) as unknown };
         await expect(at.runtime('docker').find({ 'tandem.cluster': CLUSTER })).rejects.toMatchObject(failure);
         await expect(at.runtime('docker').start(containerOf(ARGV))).rejects.toMatchObject(failure);
-        const request = { reference: `${CLOSED_REGISTRY}/team/engine:1`, pullTimeoutMs: LIMIT_MS };
+        const request = { reference: `${CLOSED_REGISTRY}/team/engine:1`, pullTimeoutMs: ANSWER_MS };
         for (const how of [{ policy: 'missing' }, { policy: 'always' }, { policy: 'always', login: LOGIN }] as const)
           await expect(resolveImage(at, { ...request, ...how })).rejects.toMatchObject(failure);
-        const output = await at.run({ argv: dockerVersion.command(), timeoutMs: LIMIT_MS });
+        const output = await at.run({ argv: dockerVersion.command(), timeoutMs: ANSWER_MS });
         expect(read(dockerVersion, output).why).toMatch(why);
       });
 
@@ -451,7 +456,7 @@ for (const { name, missing, start } of WORLDS) {
       });
 
       it('has an image under its name and its id, and says when it is not there', async () => {
-        const request = { policy: 'never', pullTimeoutMs: LIMIT_MS } as const;
+        const request = { policy: 'never', pullTimeoutMs: ANSWER_MS } as const;
         const { id } = await resolveImage(host, { reference: world.image, ...request });
         expect(await resolveImage(host, { reference: id, ...request })).toEqual({ id });
         const unit = containerOf(ARGV, { image: 'tandem-lab/none:1', imageId: id });
@@ -463,7 +468,7 @@ for (const { name, missing, start } of WORLDS) {
 
       describe('asks registries, and keeps no credentials', () => {
         const image = 'team/engine:1';
-        const request = { policy: 'missing', pullTimeoutMs: LIMIT_MS } as const;
+        const request = { policy: 'missing', pullTimeoutMs: ANSWER_MS } as const;
         const credentials = Buffer.from(`${LOGIN.user}:${LOGIN.password}`).toString('base64');
         afterEach(async () => {
           expect(await sh('grep -rlsF "$1" ~ /dev/shm/tandem-* /tmp/tandem-???????????????? || :', credentials)).toBe(
@@ -476,7 +481,7 @@ for (const { name, missing, start } of WORLDS) {
           const resolved = await resolveImage(host, { ...request, reference });
           expect(await resolveImage(host, { ...request, reference, policy: 'never' })).toEqual(resolved);
           const argv = ['docker', 'image', 'inspect', '--format', '{{json .RepoDigests}}', reference];
-          const digests = JSON.parse(await host.must({ argv, timeoutMs: LIMIT_MS })) as readonly string[];
+          const digests = JSON.parse(await host.must({ argv, timeoutMs: ANSWER_MS })) as readonly string[];
           const digest = digests.find((each) => each.startsWith(`${REGISTRY}/team/engine@sha256:`))!;
           expect(await resolveImage(host, { ...request, reference: digest, policy: 'always' })).toEqual(resolved);
         });
@@ -525,7 +530,7 @@ for (const { name, missing, start } of WORLDS) {
         await docker.restart(unit.name);
         const again = await stateOf(docker, unit);
         expect(again).toMatchObject({ running: true, imageId: first.imageId });
-      }, 60_000);
+      });
     });
 
     const asRoot = process.getuid?.() === 0 ? it : it.skip;

@@ -9,6 +9,7 @@ import { machineOf, type Machine } from '../../src/sim/machine.ts';
 import { machineFiles } from '../../src/sim/machine-files.ts';
 import { Scenario } from '../../src/sim/scenario.ts';
 import { newKeyPair } from '../../src/sim/ssh-keys.ts';
+import { START_MS } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
 import type { LabImage, LabImages } from './images.ts';
 
@@ -74,7 +75,6 @@ const HARDWARE_TOOLS = [
   'rdma',
   'ib_write_bw',
 ];
-const READY_MS = 30_000;
 
 /** Makes a host that is off, at the address of its index. */
 export async function makeHost(
@@ -123,12 +123,12 @@ export async function makeHost(
     async stopDocker() {
       await needs(run(['sh', '-c', 'kill "$(cat /var/run/docker.pid)"']));
       const isOver = async () => (await run(['pgrep', '-x', 'dockerd'])).exitCode !== 0;
-      await until(`the Docker Engine of lab host ${name} has ended`, isOver, { limitMs: READY_MS, everyMs: 50 });
+      await until(`the Docker Engine of lab host ${name} has ended`, isOver, { limitMs: START_MS, everyMs: 50 });
     },
     async startDocker() {
       await needs(run(['start-docker']));
       const answers = async () => (await run(['docker', 'version'])).exitCode === 0;
-      await until(`the Docker Engine of lab host ${name} answers`, answers, { limitMs: READY_MS, everyMs: 50 });
+      await until(`the Docker Engine of lab host ${name} answers`, answers, { limitMs: START_MS, everyMs: 50 });
     },
     powerOff: () => endHost(site, name),
     async powerOn() {
@@ -159,7 +159,7 @@ export async function makeHost(
       closeSync(log);
       child.unref();
       await writeFile(join(dir, 'pid'), String(child.pid));
-      await until(`lab host ${name} answers`, isUp, { limitMs: READY_MS, everyMs: 50 }).catch(async (error: Error) => {
+      await until(`lab host ${name} answers`, isUp, { limitMs: START_MS, everyMs: 50 }).catch(async (error: Error) => {
         throw new Error(`${error.message}; ${await readFile(join(dir, 'log'), 'utf8')}`);
       });
       for (const image of images) await store.load(name, image);
@@ -244,7 +244,7 @@ export async function endHost(site: Site, name: string): Promise<void> {
   const pid = await outerProcess(site, name);
   if (pid !== undefined) process.kill(pid, 'SIGKILL');
   await until(`lab host ${name} is off`, async () => (await outerProcess(site, name)) === undefined, {
-    limitMs: READY_MS,
+    limitMs: START_MS,
     everyMs: 50,
   });
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -72,8 +72,13 @@ export async function startLab(name: LabName, hosts: readonly LabHostOptions[]):
   if (await isInUse(name))
     throw new Error(`lab ${name} is there: ${(await remains(site)).join(', ')}; \`npm run lab -- down\` takes it down`);
   await takeDown(site); // What is left of one whose test was killed.
-  await mkdir(site.room, { mode: 0o700 });
-  await writeFile(join(site.room, STARTER), String(process.pid));
+  // Never there without its starter: another run would take it for what is left.
+  const made = `${site.room}.${process.pid}`;
+  await mkdir(made, { mode: 0o700 });
+  await writeFile(join(made, STARTER), String(process.pid));
+  await rename(made, site.room);
+  const run = process.env['TANDEM_TEST_RUN'];
+  if (run !== undefined) await appendFile(join(run, 'labs'), `${name}\n`); // For the guard, which takes down what is left.
   try {
     const login = newKeyPair();
     const store = new LabImages(site);
@@ -83,19 +88,19 @@ export async function startLab(name: LabName, hosts: readonly LabHostOptions[]):
     await execa('ip', ['link', 'add', site.bridge, 'type', 'bridge']);
     await execa('ip', ['address', 'add', `${site.network}.0.1/16`, 'dev', site.bridge]);
     await execa('ip', ['link', 'set', site.bridge, 'up']);
-    const made = await Promise.all(
+    const up = await Promise.all(
       hosts.map((host, index) => makeHost(site, host, index, { loginKey: login.public, store })),
     );
-    await writeFile(file('known_hosts'), made.map(({ address, hostKey }) => `${address} ${hostKey}\n`).join(''));
-    await Promise.all(made.map((host) => host.powerOn()));
+    await writeFile(file('known_hosts'), up.map(({ address, hostKey }) => `${address} ${hostKey}\n`).join(''));
+    await Promise.all(up.map((host) => host.powerOn()));
     return {
-      hosts: made,
+      hosts: up,
       user: USER,
       sudoer: SUDOER,
       identityFile: file('id'),
       knownHostsFile: file('known_hosts'),
       configFile: file('ssh_config'),
-      host: (of) => made.find((host) => host.name === of)!,
+      host: (of) => up.find((host) => host.name === of)!,
       stop: () => takeDown(site),
     };
   } catch (error) {
@@ -111,6 +116,20 @@ export const takeDownAll = (): Promise<void> =>
       if (name === BY_HAND || !(await isInUse(name))) await takeDown(siteOf(name));
     }),
   );
+
+/** Takes down those of these labs that nobody uses any more; what there was of them. Errors: as `takeDownAll`. */
+export async function sweep(names: readonly LabName[]): Promise<readonly string[]> {
+  const found: string[] = [];
+  await allOf(
+    names.map((name) => async () => {
+      if (await isInUse(name)) return;
+      const site = siteOf(name);
+      found.push(...(await remains(site)));
+      await takeDown(site);
+    }),
+  );
+  return found;
+}
 
 /** A lab for people is in use until they take it down, one of a test while that runs. */
 async function isInUse(name: LabName): Promise<boolean> {

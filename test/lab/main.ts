@@ -1,8 +1,9 @@
 /**
  * A lab for people: `npm run lab -- up [HOSTS]`, `down`, `shell HOST`, `run HOST -- COMMAND`. Hosts are named h1, h2, …
+ * `sweep NAMES` is what the guard of the tests calls: it takes down what they left of these, and prints what that was.
  */
 import { inHost } from './host.ts';
-import { siteOf, startLab, takeDownAll, whyNoLab } from './lab.ts';
+import { siteOf, startLab, sweep, takeDownAll, whyNoLab, type LabName } from './lab.ts';
 
 const USAGE = 'usage: npm run lab -- up [HOSTS] | down | shell HOST | run HOST -- COMMAND';
 const [verb, ...words] = process.argv.slice(2);
@@ -29,6 +30,9 @@ switch (verb) {
   }
   case 'down':
     await takeDownAll();
+    break;
+  case 'sweep':
+    for (const line of await sweep(words as LabName[])) console.log(line);
     break;
   case 'shell':
   case 'run': {

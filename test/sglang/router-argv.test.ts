@@ -2,11 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { routerArgv } from '../../src/sglang/router-argv.ts';
 import { flagList } from '../../src/spec/flags.ts';
 import type { ManagedRouterSpec } from '../../src/spec/schema.ts';
+import { ANSWER_MS } from '../support/patience.ts';
+import { eventually } from '../support/processes.ts';
 import { aSpec } from '../support/specs.ts';
 
 const router = (overrides: Partial<ManagedRouterSpec> = {}): ManagedRouterSpec =>
@@ -79,15 +80,16 @@ const python = join(import.meta.dirname, '../../.venv/bin/python');
   it('starts with that command line, without engines, and serves at that address alone', async () => {
     const address = '127.78.0.1';
     const argv = routerArgv(router({ port: 30078 }), address);
-    child = spawn(python, argv.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+    const smg = (child = spawn(python, argv.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] }));
     let output = '';
-    child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
-    child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()));
-    const get = (url: string) => fetch(url, { signal: AbortSignal.timeout(1000) }).catch(() => undefined);
-    let listed: Response | undefined;
-    while (!(listed = await get(`http://${address}:30078/workers`)) && child.exitCode === null) await pause(50);
-    expect({ exit: child.exitCode, output: child.exitCode === null ? '' : output }).toEqual({ exit: null, output: '' });
-    expect(await listed!.json()).toMatchObject({ workers: [] });
+    smg.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    smg.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    const get = (url: string) => fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) }).catch(() => undefined);
+    const listed = await eventually(async () => {
+      if (smg.exitCode !== null) throw new Error(`it ended with ${smg.exitCode}: ${output}`);
+      return await get(`http://${address}:30078/workers`);
+    });
+    expect(await listed.json()).toMatchObject({ workers: [] });
     expect((await get(`http://${address}:29078/metrics`))?.status).toBe(200);
     expect(await get('http://127.78.0.2:30078/workers')).toBeUndefined();
     expect(await get('http://127.78.0.2:29078/metrics')).toBeUndefined();

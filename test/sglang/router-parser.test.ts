@@ -31,12 +31,11 @@ describe('smg’s own parser', () => {
       const host = router.argv[router.argv.indexOf('--host') + 1];
       expect(JSON.parse(stdout)).toEqual({ host, port, pd: true, key: 'of-clients' });
     },
-    60_000,
   );
 
   it('refuses what it does not know', async () => {
     const { exitCode, stderr } = await parse(['--pd-disaggregation', '--no-such-flag']);
     expect(stderr).toContain('unrecognized arguments: --no-such-flag');
     expect(exitCode).toBe(2);
-  }, 60_000);
+  });
 });

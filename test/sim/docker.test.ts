@@ -216,8 +216,9 @@ describe('a container', () => {
 
   it('ends on TERM by itself, else on KILL after its stop time-out', async () => {
     await sh(
-      `docker run -d --name deaf --stop-timeout 1 ${IMAGE} sh -c 'trap "" TERM; while :; do sleep 1; done'; docker run -d --name kind ${IMAGE} sh -c 'trap "exit 4" TERM; while :; do sleep 0.05; done'`,
+      `docker run -d --name deaf --stop-timeout 1 ${IMAGE} sh -c 'trap "" TERM; echo up; n=600; while [ $((n-=1)) -gt 0 ]; do sleep 1; done'; docker run -d --name kind ${IMAGE} sh -c 'trap "exit 4" TERM; echo up; n=9000; while [ $((n-=1)) -gt 0 ]; do sleep 0.05; done'`,
     );
+    await eventually(async () => (await sh('docker logs deaf; docker logs kind')).stdout === 'up\nup\n');
     await sh('docker stop deaf kind');
     expect([await inspect('deaf', '{{.State.ExitCode}}'), await inspect('kind', '{{.State.ExitCode}}')]).toEqual([
       '137',

@@ -2,9 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { begin, endAll, modelFolder, type Given } from './engine-support.ts';
 import { QUESTIONS, shapeAt, STARTS, startPair, type Pair, type World } from './engine-questions.ts';
+import { patient, patientSeconds } from '../support/patience.ts';
 
 /** Slow enough that each of its states is met. */
-const quick = (given: Given) => begin({ ...given, timing: { startSeconds: 0.4, warmupSeconds: 1, secondMs: 20 } });
+const quick = (given: Given) =>
+  begin({ ...given, timing: { startSeconds: patient(400) / 1_000, warmupSeconds: patientSeconds(1) } });
 /** Rows of real engines that the simulated one never shows: KV release after an abort and one inner stage of decode. */
 const NOT_MODELLED = [/^sglang:decode_deferred_kv_release_total /, /stage=decode_prepare/];
 

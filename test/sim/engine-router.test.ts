@@ -12,13 +12,13 @@ let model = '';
 beforeAll(async () => {
   model = await modelFolder();
   smg = await startSmg(host);
-}, 60_000);
+});
 
 afterEach(async () => {
   for (const { id } of await smg!.list()) await fetch(`${router}/workers/${id}`, { method: 'DELETE' });
   await eventually(async () => (await smg!.list()).length === 0);
   await endAll();
-}, 60_000);
+});
 
 afterAll(async () => {
   await smg?.stop();
@@ -57,7 +57,7 @@ it('serves chats and streams of one prefill and two decode engines, each named a
   expect(chunks.at(-1)).toBe('[DONE]');
   expect(chunks.at(-2)).toMatchObject({ choices: [{ finish_reason: 'length' }] });
   await eventually(() => prefill.counts().answered === before + 5);
-}, 60_000);
+});
 
 it('keeps generations apart by their pairing keys, and a wrong key crosses them', async () => {
   const other = await modelFolder('weights of revision two');
@@ -86,7 +86,7 @@ it('keeps generations apart by their pairing keys, and a wrong key crosses them'
   expect((await ask()).status).toBeGreaterThanOrEqual(500);
   expect(newPrefill.counts().crossed).toBeGreaterThan(0);
   expect(oldDecode.counts().crossed).toBeGreaterThan(0);
-}, 60_000);
+});
 
 it('takes an engine posted in the wrong role, and then requests hang until the time-out', async () => {
   const env = { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '1000', SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '1000' };
@@ -110,7 +110,7 @@ it('takes an engine posted in the wrong role, and then requests hang until the t
   expect((await wrong.get('/model_info')).json()).toMatchObject({ disaggregation_mode: 'prefill' });
   cut.abort();
   await eventually(() => prefill.counts().open + wrong.counts().open === 0);
-}, 60_000);
+});
 
 it('ends an open stream with an error and [DONE] when the decode engine is killed', async () => {
   const [prefill, decode] = await Promise.all([serve({ role: 'prefill', model }), serve({ role: 'decode', model })]);
@@ -120,7 +120,7 @@ it('ends an open stream with an error and [DONE] when the decode engine is kille
   const chunks = events(await stream.text());
   expect(chunks.at(-1)).toBe('[DONE]');
   expect(chunks.at(-2)).toMatchObject({ error: { type: 'stream_error' } });
-}, 60_000);
+});
 
 async function rekey(engine: TestEngine, key: string): Promise<void> {
   const entry = async () => (await smg!.list()).find(({ url }) => url === engine.url);

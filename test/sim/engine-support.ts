@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -5,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll } from '@jest/globals';
 import { startEngine } from '../../src/sim/engine/engine.ts';
 import type { EngineOptions, EngineSignal, RunningEngine } from '../../src/sim/engine/types.ts';
+import { patient } from '../support/patience.ts';
 
 /** An engine as tests ask it, simulated or not. */
 export interface AskedEngine extends Omit<RunningEngine, 'counts'> {
@@ -42,8 +44,14 @@ const started: RunningEngine[] = [];
 let lastAddress = 0;
 let port = 31_000;
 
-/** A loopback address that no other test of this process uses. */
-export const freshAddress = () => `127.83.${process.pid % 250}.${(lastAddress = (lastAddress % 250) + 1)}`;
+/** Of the suite, which runs once at a time on a machine. */
+const BLOCK =
+  createHash('sha256')
+    .update(process.env['TANDEM_TEST_SUITE'] ?? '')
+    .digest()[0]! % 250;
+
+/** A loopback address that no other test uses. */
+export const freshAddress = () => `127.83.${BLOCK}.${(lastAddress = (lastAddress % 250) + 1)}`;
 
 const folders: string[] = [];
 afterAll(() => Promise.all(folders.splice(0).map((folder) => rm(folder, { recursive: true }))));
@@ -98,7 +106,9 @@ export const placed = (given: Given) => ({
 export async function begin(given: Given): Promise<TestEngine> {
   const place = placed(given);
   const { log, ...client } = clientOf(place);
-  const timing = { startSeconds: 0.04, warmupSeconds: 0.02, secondMs: 20, ...given.timing };
+  // What a test is to see while it lasts, lasts longer on a slower machine.
+  const pace = { secondMs: patient(20), decodeMsPerToken: patient(2) };
+  const timing = { startSeconds: 0.04, warmupSeconds: 0.02, ...pace, ...given.timing };
   const engine = await startEngine({ ...given, timing, argv: flagsOf(place), log });
   started.push(engine);
   return Object.assign(client, {

@@ -4,6 +4,7 @@ import { connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { patient } from '../support/patience.ts';
 import { eventually } from '../support/processes.ts';
 import {
   ask,
@@ -31,6 +32,8 @@ const pair = async (more: { env?: Record<string, string>; timing?: Record<string
 const chat = '/v1/chat/completions';
 /** A stream of so many tokens that it is still running when a test acts on it. */
 const LONG = { stream: true, max_tokens: 1500 };
+/** Lasts two seconds: long enough to be seen. */
+const WHILE = { stream: true, max_tokens: 1000 };
 const refused = (engine: TestEngine, path = '/ready') =>
   engine.get(path).then(
     () => false,
@@ -132,7 +135,7 @@ describe('a pair of engines', () => {
   });
 
   it('prefills one prompt after the other while the rest wait', async () => {
-    const [prefill, decode] = await pair({ timing: { prefillMsPerToken: 80 } });
+    const [prefill, decode] = await pair({ timing: { prefillMsPerToken: patient(80) } });
     const asked = [1, 2, 3].map(() => ask(prefill, decode));
     const load = await eventually(async () => {
       const seen = await prefill.load();
@@ -146,7 +149,11 @@ describe('a pair of engines', () => {
 });
 
 describe('a request without its other half', () => {
-  const soon = { env: { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '5', SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '5' } };
+  // Five seconds, of a tenth of a second each: a queue is to be seen in them.
+  const soon = {
+    timing: { secondMs: patient(100) },
+    env: { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: '5', SGLANG_DISAGGREGATION_WAITING_TIMEOUT: '5' },
+  };
 
   it('is refused as text without bootstrap fields', async () => {
     const [, decode] = await pair();
@@ -216,7 +223,7 @@ describe('a request without its other half', () => {
   });
 
   it('fails on decode after fifteen tries, and not before, at a bootstrap port that does not answer', async () => {
-    const decode = await serve({ role: 'decode', model });
+    const decode = await serve({ role: 'decode', model, timing: { secondMs: patient(50) } });
     let tries = 0;
     const dead = createTcpServer((socket) => {
       tries += 1;
@@ -301,7 +308,11 @@ describe('halves of different KV generations', () => {
 
 describe('a starting engine', () => {
   it('refuses connections, opens its bootstrap port, then answers 503 on /ready beside 200 on /v1/models, then is ready', async () => {
-    const engine = await begin({ role: 'prefill', model, timing: { startSeconds: 0.6, warmupSeconds: 0.6 } });
+    const engine = await begin({
+      role: 'prefill',
+      model,
+      timing: { startSeconds: patient(1_000) / 1_000, warmupSeconds: patient(1_000) / 1_000 },
+    });
     expect(await refused(engine)).toBe(true);
     await engine.logged('CommonKVBootstrapServer started successfully on');
     expect(await refused(engine)).toBe(true);
@@ -440,7 +451,7 @@ describe('a starting engine', () => {
 describe('a signalled engine', () => {
   it('answers 503 on health at SIGTERM, goes on accepting, ends its streams and exits 0', async () => {
     const [prefill, decode] = await pair();
-    const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
+    const running = ask(prefill, decode, WHILE);
     await eventually(async () => (await decode.load()).num_running_reqs === 1);
     decode.signal('SIGTERM');
     const probes = await Promise.all(['/ready', '/health', '/v1/models', '/v1/loads'].map((path) => decode.get(path)));
@@ -478,8 +489,8 @@ describe('a signalled engine', () => {
   });
 
   it('leaves requests on decode to fail after SIGKILL of their prefill engine, and streams untouched', async () => {
-    const [prefill, decode] = await pair({ timing: { prefillMsPerToken: 20 } });
-    const stream = ask(prefill, decode, { stream: true, max_tokens: 500 });
+    const [prefill, decode] = await pair({ timing: { prefillMsPerToken: patient(50) } });
+    const stream = ask(prefill, decode, WHILE);
     await eventually(async () => (await decode.load()).num_running_reqs === 1);
     const body = chatBody(meeting(prefill));
     const lost = prefill.post(chat, body).catch(() => 'cut');
@@ -497,7 +508,7 @@ describe('a signalled engine', () => {
 
   it('stands still between SIGSTOP and SIGCONT and loses nothing', async () => {
     const [prefill, decode] = await pair();
-    const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
+    const running = ask(prefill, decode, WHILE);
     await eventually(async () => (await decode.load()).num_running_reqs === 1);
     decode.signal('SIGSTOP');
     expect(await within(150, decode.get('/ready'))).toBe('silence');
@@ -518,7 +529,7 @@ describe('a signalled engine', () => {
 describe('control endpoints', () => {
   it.each(['in_place', 'retract'])('pause %s lets streams stand still until they are continued', async (mode) => {
     const [prefill, decode] = await pair();
-    const running = ask(prefill, decode, { stream: true, max_tokens: 500 });
+    const running = ask(prefill, decode, WHILE);
     await eventually(async () => (await decode.load()).num_running_reqs === 1);
     expect((await decode.post('/pause_generation', { mode })).json()).toEqual({
       message: 'Generation paused successfully.',

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { spawn } from 'node:child_process';
+import { patient } from '../support/patience.ts';
 import { eventually } from '../support/processes.ts';
 import { hosts, simulate, type TestSimulation } from '../support/simulation.ts';
 
@@ -84,7 +85,7 @@ describe('a fault of the SSH server', () => {
   });
 
   it('cuts the connection, and the command lives on', async () => {
-    await sim.setFaults([{ host: 'host-0', ssh: 'drops', afterMs: 500, times: 1 }]);
+    await sim.setFaults([{ host: 'host-0', ssh: 'drops', afterMs: patient(1_000), times: 1 }]);
     expect((await sh('exec sleep 60 </dev/null >/dev/null 2>&1')).exitCode).toBe(255);
     const [pid] = await sim.host('host-0').processes();
     expect(pid).toBeGreaterThan(1);
@@ -155,7 +156,8 @@ describe('the control endpoint', () => {
     expect((await count()) - before).toBe(1);
     expect(await (await call('/hosts/host-1/files')).json()).toContain('listed 4');
     expect(await (await call('/hosts/host-1/calls')).json()).toContainEqual(['nproc']);
-    expect(await (await call('/hosts/host-1/processes')).json()).toEqual([]);
+    const processes = async () => (await (await call('/hosts/host-1/processes')).json()) as number[];
+    await eventually(async () => (await processes()).length === 0);
     expect((await call('/hosts/host-1/nonsense')).status).toBe(404);
   });
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,12 +7,15 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { processesOf } from '../../src/sim/processes.ts';
 import type { SimulationState } from '../../src/sim/simulation.ts';
-import { eventually } from '../support/processes.ts';
+import { START_MS } from '../support/patience.ts';
+import { eventually, processesWith, textOf, until } from '../support/processes.ts';
 import { NODE_TS } from '../support/simulation.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/sim/main.ts', import.meta.url));
 /** With the compiler of the tests in it; the built simulator needs less. */
 const MEMORY_MIB = 500;
+/** Seconds of a `sleep` that no other has: it is found by them. */
+const WITHOUT_HOME = `300.${process.pid}`;
 
 let dir: string;
 beforeAll(async () => {
@@ -20,26 +23,34 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-/** Simulators that a failed test left. */
-const started: { kill(signal: 'SIGKILL'): boolean }[] = [];
-afterAll(() => started.forEach((child) => child.kill('SIGKILL')));
+/** Simulators that a failed test left, with what runs on their hosts: told to end, they end that too. */
+const started: ReturnType<typeof spawned>[] = [];
+afterEach(async () => {
+  await Promise.all(started.splice(0).map(async (child) => child.kill('SIGTERM') && (await child)));
+});
+
+const spawned = ([program, ...args]: readonly [string, ...string[]]) =>
+  execa(program, args, { reject: false, forceKillAfterDelay: START_MS });
 
 async function start(name: string, scenario: object) {
   const [scenarioFile, file] = [join(dir, `${name}.json`), join(dir, `${name}.state`)];
   await writeFile(scenarioFile, JSON.stringify(scenario));
   const [program, ...args] = NODE_TS;
-  const child = execa(
+  const child = spawned([
     program,
-    [...args, MAIN, '--dir', relative('.', join(dir, name)), '--scenario', scenarioFile, '--state', file],
-    {
-      reject: false,
-      forceKillAfterDelay: 60_000,
-    },
-  );
+    ...args,
+    MAIN,
+    '--dir',
+    relative('.', join(dir, name)),
+    '--scenario',
+    scenarioFile,
+    '--state',
+    file,
+  ]);
   started.push(child);
   await eventually(
     () => existsSync(file) || (child.exitCode !== null && Promise.reject(new Error('the simulator ended'))),
-    { limitMs: 60_000 },
+    { limitMs: START_MS },
   );
   return { child, state: JSON.parse(await readFile(file, 'utf8')) as SimulationState, file };
 }
@@ -80,7 +91,7 @@ describe('a simulator process', () => {
     expect(Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1024).toBeLessThan(MEMORY_MIB);
     child.kill('SIGTERM');
     expect((await child).exitCode).toBe(0);
-  }, 90_000);
+  });
 
   it('ends on SIGTERM with every process and port of its hosts, detached ones too', async () => {
     const image = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
@@ -93,7 +104,8 @@ describe('a simulator process', () => {
     await ssh(
       state,
       0,
-      'setsid sh -c "trap : TERM HUP; while :; do sleep 1; done" >/dev/null 2>&1 </dev/null & cd /tmp; env -u HOME setsid sleep 300 >/dev/null 2>&1 &',
+      // The loop ends by itself: its `sleep` may go before it does.
+      `setsid sh -c "trap : TERM HUP; n=300; while [ \\$((n-=1)) -gt 0 ]; do sleep 1; done" >/dev/null 2>&1 </dev/null & cd /tmp; env -u HOME setsid sleep ${WITHOUT_HOME} >/dev/null 2>&1 &`,
     );
     await ssh(
       state,
@@ -104,13 +116,17 @@ describe('a simulator process', () => {
       async () =>
         (await ssh(state, 0, 'curl -s -o /dev/null -w "%{http_code}" http://127.82.65.1:30000/ready')).stdout === '200',
     );
-    expect((await processesOf(home)).length).toBeGreaterThan(2);
+    const lines = async () => (await processesOf(home)).map((pid) => textOf(`/proc/${pid}/cmdline`)).join('\n');
+    await until('the loop runs', async () => (await lines()).includes('trap : TERM HUP'));
+    await until('the container runs', async () => (await lines()).includes('sleep\u0000300'));
+    await until('what has no HOME runs', () => processesWith(WITHOUT_HOME).length > 0);
     child.kill('SIGTERM');
     expect((await child).exitCode).toBe(0);
     expect(await processesOf(home)).toEqual([]);
+    expect(processesWith(WITHOUT_HOME)).toEqual([]);
     expect(existsSync(file)).toBe(false);
     expect(await readFile('/proc/net/tcp', 'utf8')).not.toMatch(/: 0141527F:\w{4} \S+ 0A/);
-  }, 90_000);
+  });
 
   it('that was killed leaves disks and containers: the next one on its folder finds them as after a power cut', async () => {
     const image = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
@@ -136,7 +152,7 @@ describe('a simulator process', () => {
     expect(second.state.hosts[0]!.hostKey).toBe(first.state.hosts[0]!.hostKey);
     second.child.kill('SIGTERM');
     await second.child;
-  }, 90_000);
+  });
 
   it('refuses a scenario with an unknown key', async () => {
     await writeFile(join(dir, 'bad.json'), JSON.stringify({ hosts: [{ name: 'h', address: '127.82.67.1', gpu: 8 }] }));

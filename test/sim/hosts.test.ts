@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { patientSeconds } from '../support/patience.ts';
 import { eventually } from '../support/processes.ts';
 import { hosts, simulate, type TestSimulation } from '../support/simulation.ts';
 
@@ -97,8 +98,9 @@ describe('the real OpenSSH client', () => {
   });
 
   it('answers keepalives', async () => {
-    const answer = await sim.ssh('host-0', 'sleep 3; echo there', {
-      args: ['-o', 'ServerAliveInterval=1', '-o', 'ServerAliveCountMax=1'],
+    const seconds = patientSeconds(1);
+    const answer = await sim.ssh('host-0', `sleep ${3 * seconds}; echo there`, {
+      args: ['-o', `ServerAliveInterval=${seconds}`, '-o', 'ServerAliveCountMax=1'],
     });
     expect(answer).toMatchObject({ stdout: 'there\n', exitCode: 0 });
   });

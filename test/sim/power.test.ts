@@ -3,7 +3,8 @@ import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { eventually } from '../support/processes.ts';
+import { patient } from '../support/patience.ts';
+import { eventually, textOf } from '../support/processes.ts';
 import { hosts, simulate, type TestSimulation } from '../support/simulation.ts';
 
 /** What power, network and SSH server of a simulated host do to what runs there and to who is connected. */
@@ -101,12 +102,14 @@ describe('a killed SSH server', () => {
     let errors = '';
     client.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
     await new Promise((resolve) => client.stdout.once('data', resolve));
-    const before = await sim.host('host-0').processes();
+    const sleeping = async () =>
+      (await sim.host('host-0').processes()).filter((pid) => textOf(`/proc/${pid}/cmdline`) === 'sleep\u000060\0');
+    const before = await eventually(async () => ((await sleeping()).length > 0 ? sleeping() : undefined));
     await sim.host('host-0').stopSshd();
     await eventually(() => client.exitCode === 255);
     expect(errors).toMatch(/reset|closed|broken pipe/i);
     expect((await sh('true')).stderr).toContain('Connection refused');
-    expect(await sim.host('host-0').processes()).toEqual(before);
+    expect(await sleeping()).toEqual(before);
     await sim.host('host-0').startSshd();
     expect((await sh('echo back')).stdout).toBe('back\n');
     for (const pid of before) process.kill(pid, 'SIGKILL');
@@ -122,7 +125,7 @@ describe('a host far away', () => {
   });
 
   it('begins no command whose client went while it was on its way', async () => {
-    sim.host('host-0').setLatency(1_000);
+    sim.host('host-0').setLatency(patient(1_000));
     const client = spawn('ssh', ['-v', ...sim.sshArgs('host-0'), 'touch begun']);
     let said = '';
     client.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import type { HostRef } from '../../src/plan/types.ts';
@@ -10,6 +11,7 @@ import { hostQuestions, readHostFacts, type HostFacts } from '../../src/facts/ho
 import { gpusOf, nicsOf, providerLibrariesOf } from '../../src/facts/inventory.ts';
 import { Scenario, scenarioFor } from '../../src/sim/scenario.ts';
 import { ClusterSpec } from '../../src/spec/schema.ts';
+import { ANSWER_MS, patientSeconds } from '../support/patience.ts';
 import { eventually } from '../support/processes.ts';
 import { simulate, type TestSimulation } from '../support/simulation.ts';
 
@@ -17,7 +19,7 @@ import { simulate, type TestSimulation } from '../support/simulation.ts';
 const IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
 const IP = '127.82.20.1';
 /** Short: control sockets lie in it. */
-const RUNTIME_DIR = `/tmp/tandem-drivers-${process.pid}`;
+const RUNTIME_DIR = join(tmpdir(), 'drivers');
 let sim: TestSimulation;
 let drivers: Drivers;
 const warnings: string[] = [];
@@ -164,7 +166,7 @@ describe('the runtimes', () => {
   const ready = async (port: number) => {
     const answer = await drivers
       .host(ref('mi325x-0'))
-      .fetch(`http://${IP}:${port}/ready`, { timeoutMs: 5000 })
+      .fetch(`http://${IP}:${port}/ready`, { timeoutMs: ANSWER_MS })
       .catch(() => undefined);
     return answer?.status === 200;
   };
@@ -204,7 +206,7 @@ describe('the runtimes', () => {
     expect((await runtime.find({ 'tandem.cluster': 'demo' })).map(({ name, running }) => [name, running])).toEqual([
       ['tandem-demo-decode-0-1', true],
     ]);
-    await runtime.stop('tandem-demo-decode-0-1', { timeoutSeconds: 20 });
+    await runtime.stop('tandem-demo-decode-0-1', { timeoutSeconds: patientSeconds(20) });
     expect(await runtime.find({ 'tandem.cluster': 'demo' })).toMatchObject([{ running: false, exitCode: 0 }]);
     await runtime.remove('tandem-demo-decode-0-1');
     expect(await runtime.find({})).toEqual([]);
@@ -220,15 +222,15 @@ describe('the runtimes', () => {
     });
     await eventually(() => ready(30100));
     const inUse = async () =>
-      JSON.parse(await host.must({ argv: ['amd-smi', 'process', '--json', '-g', '0'], timeoutMs: 5000 }))[0]
+      JSON.parse(await host.must({ argv: ['amd-smi', 'process', '--json', '-g', '0'], timeoutMs: ANSWER_MS }))[0]
         .process_list[0].process_info;
     expect(await inUse()).toMatchObject({ pid: started.pid });
-    expect(await host.must({ argv: ['cat', `/proc/${started.pid}/stat`], timeoutMs: 5000 })).toContain('(node)');
-    await runtime.stop('tandem-demo-decode-1-1', { timeoutSeconds: 20 });
+    expect(await host.must({ argv: ['cat', `/proc/${started.pid}/stat`], timeoutMs: ANSWER_MS })).toContain('(node)');
+    await runtime.stop('tandem-demo-decode-1-1', { timeoutSeconds: patientSeconds(20) });
     expect(await inUse()).toBe('No running processes detected');
     expect(await runtime.find({})).toMatchObject([{ running: false, exitCode: 0 }]);
     await runtime.remove('tandem-demo-decode-1-1');
-    expect(await sim.host('mi325x-0').processes()).toEqual([]);
+    await eventually(async () => (await sim.host('mi325x-0').processes()).length === 0);
   });
 
   it('start the real router, as a process and in a container', async () => {
@@ -255,14 +257,13 @@ describe('the runtimes', () => {
       await host.runtime(kind).start({ ...unit(name, port), argv: router(port) });
       await eventually(
         async () =>
-          (await host.fetch(`http://${IP}:${port}/liveness`, { timeoutMs: 5000 }).catch(() => undefined))?.status ===
-          200,
-        { limitMs: 25_000 },
+          (await host.fetch(`http://${IP}:${port}/liveness`, { timeoutMs: ANSWER_MS }).catch(() => undefined))
+            ?.status === 200,
       );
-      await host.runtime(kind).stop(name, { timeoutSeconds: 20 });
+      await host.runtime(kind).stop(name, { timeoutSeconds: patientSeconds(20) });
       await host.runtime(kind).remove(name);
     }
-  }, 60_000);
+  });
 });
 
 describe('a simulated host that forwards no TCP', () => {
@@ -276,7 +277,9 @@ describe('a simulated host that forwards no TCP', () => {
     const server = await serve(30000);
     const { fetch } = drivers.host(ref('closed'));
     for (const path of ['/one', '/two']) {
-      expect(await (await fetch(`http://127.82.20.5:30000${path}`, { timeoutMs: 20_000 })).text()).toBe(`GET ${path}`);
+      expect(await (await fetch(`http://127.82.20.5:30000${path}`, { timeoutMs: ANSWER_MS })).text()).toBe(
+        `GET ${path}`,
+      );
     }
     server.closeAllConnections();
     server.close();
@@ -286,7 +289,7 @@ describe('a simulated host that forwards no TCP', () => {
   });
 
   it('still tells a port that nobody listens on', async () => {
-    const asked = drivers.host(ref('closed')).fetch('http://127.82.20.5:30001/', { timeoutMs: 20_000 });
+    const asked = drivers.host(ref('closed')).fetch('http://127.82.20.5:30001/', { timeoutMs: ANSWER_MS });
     await expect(asked).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   });
 });

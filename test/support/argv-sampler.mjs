@@ -1,5 +1,5 @@
 // Reads texts as one line of JSON, then looks at the command line of every process of this machine, over and over,
-// until its input ends; prints which texts it saw, in how many rounds. A process of its own, so that nothing slows it.
+// until its input ends; prints each text that it sees first on a line, and in the end all and in how many rounds. A process of its own, so that nothing slows it.
 // Command lines that stay as they are, are looked at in few of the rounds: most processes that matter live for some
 // milliseconds, and are new.
 import { readdirSync, readFileSync } from 'node:fs';
@@ -21,13 +21,17 @@ while (!ended) {
   const now = new Map();
   for (const pid of readdirSync('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
-    let process = known.get(pid) ?? { line: '', looks: 0 };
-    if (process.looks < CALM || (rounds + Number(pid)) % CALM === 0) {
+    let entry = known.get(pid) ?? { line: '', looks: 0 };
+    if (entry.looks < CALM || (rounds + Number(pid)) % CALM === 0) {
       const line = commandLine(pid);
-      for (const text of texts) if (line.includes(text)) seen[text] = line.replaceAll('\0', ' ');
-      process = { line, looks: line === process.line ? process.looks + 1 : 0 };
+      for (const text of texts) {
+        if (!line.includes(text)) continue;
+        if (!(text in seen)) process.stdout.write(`${JSON.stringify(text)}\n`);
+        seen[text] = line.replaceAll('\0', ' ');
+      }
+      entry = { line, looks: line === entry.line ? entry.looks + 1 : 0 };
     }
-    now.set(pid, process);
+    now.set(pid, entry);
   }
   known = now;
   rounds += 1;

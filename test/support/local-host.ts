@@ -6,6 +6,7 @@ import { DeployError } from '../../src/errors.ts';
 import type { Command, Drivers, Fetch, Host, Output, Runtime, UnitSpec, UnitState } from '../../src/drivers/types.ts';
 import type { HostRef } from '../../src/plan/types.ts';
 import type { SecretRef } from '../../src/spec/schema.ts';
+import { ANSWER_MS } from './patience.ts';
 
 /** Something that runs inside the test's own process and yet ends, logs and takes signals as a unit does. */
 export interface InProcess {
@@ -130,7 +131,7 @@ export const localDrivers = (hosts: readonly LocalHost[], secrets: Readonly<Reco
   close: async () => {},
 });
 
-const direct: Fetch = async (url, { timeoutMs, signal, ...init } = { timeoutMs: 30_000 }) =>
+const direct: Fetch = async (url, { timeoutMs, signal, ...init } = { timeoutMs: ANSWER_MS }) =>
   await fetch(url, {
     ...init,
     signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]),

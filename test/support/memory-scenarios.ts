@@ -3,6 +3,8 @@ import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
 import { addRouter } from './memory-host.ts';
 import type { MemorySite } from './memory-site.ts';
 import { SITE, type FanOut, type Operations } from './memory-temporal.ts';
+import { patientSeconds } from './patience.ts';
+import { eventually } from './processes.ts';
 import { aSpec } from './specs.ts';
 
 /** An operation on a cluster, which may serve before. */
@@ -95,7 +97,7 @@ export function specOf(
     name,
     site: SITE,
     model: { id: 'tandem/tiny-chat', source: 'file:///share/tiny-chat', copy: true, dir: '~/models' },
-    engine: { adminKey: key, readyTimeoutSeconds: 5, stopTimeoutSeconds: 1 },
+    engine: { adminKey: key, readyTimeoutSeconds: patientSeconds(20), stopTimeoutSeconds: 1 },
     hosts: { ssh: { user: 'ops', retrySeconds: 0 }, leaseDir: '~/leases', list: [...list, router] },
     prefill: { replicas: prefill, gpus: GPU, ...own('p', p) },
     decode: { replicas: decode, gpus: GPU, hostsPerReplica: ranks, ...own('d', d) },
@@ -218,7 +220,7 @@ export async function courseOf(operations: Operations, scenario: Scenario, as?: 
   const after = enginesOf(site, name);
   return {
     scenario,
-    steps: (await operations.client.progress(workflowId))!.steps.map((step) => step.name),
+    steps: (await eventually(() => operations.client.progress(workflowId))).steps.map((step) => step.name),
     fanOuts: await operations.fanOuts(workflowId),
     driving: new Set(mine.map(({ within }) => within!.id)),
     changing: new Set(mine.filter(({ changes }) => changes).map(({ within }) => within!.id)),

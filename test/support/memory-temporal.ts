@@ -16,6 +16,7 @@ import {
   type Admitted,
   type DeploymentRecord,
 } from '../../workflows/messages.ts';
+import { endedWithSuite } from './ends.ts';
 import { MemorySite, type ActivityName } from './memory-site.ts';
 import { awaitRow, startTemporal } from './temporal.ts';
 import { workflowBundle } from './workflow-bundle.ts';
@@ -100,13 +101,13 @@ export async function startOperations(): Promise<Operations> {
     async fanOuts(workflowId) {
       return fanOutsIn(await env.client.workflow.getHandle(workflowId).fetchHistory());
     },
-    async close() {
+    close: endedWithSuite(async () => {
       for (const one of sites.values()) one.release(); // No worker ends before its activities do.
       for (const worker of [workflows.worker, ...serving]) worker.shutdown();
       await Promise.all([workflows.ended, servingEnded]);
       await client.close();
       await env.teardown();
-    },
+    }),
   };
 }
 

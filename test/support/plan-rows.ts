@@ -1,4 +1,5 @@
 import type { ContainerPlan, EnginePlan, ManagedRouterPlan, Role } from '../../src/plan/types.ts';
+import { patientSeconds } from './patience.ts';
 
 /** A row of the plan for one engine on one host, as a process; `address` is its host's. */
 export function anEngine(
@@ -40,7 +41,7 @@ export function anEngine(
         secretEnv: {},
       },
     ],
-    readyTimeoutSeconds: 20,
+    readyTimeoutSeconds: patientSeconds(60),
     stopTimeoutSeconds: 5,
     ...rest,
   };
@@ -87,7 +88,7 @@ export function aRouter({
       String(port - 1000),
     ],
     env: {},
-    readyTimeoutSeconds: 60,
+    readyTimeoutSeconds: patientSeconds(60),
     ...rest,
   };
 }

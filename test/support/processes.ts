@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { LOOK_MS, STILL_MS } from './patience.ts';
 
 export interface Patience {
-  /** Only ends a test that has failed. Default 15,000. */
+  /** Only ends a test that has failed. Default: LOOK_MS. */
   readonly limitMs?: number;
   /** Pause between two looks; longer where a look costs more than reading a file. Default 20. */
   readonly everyMs?: number;
@@ -20,9 +21,9 @@ export async function until(
 /** Waits until `look` gives something. */
 export async function eventually<T>(
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  { limitMs = 15_000, everyMs = 20, what = look.toString() }: Patience & { readonly what?: string } = {},
+  { limitMs = LOOK_MS, everyMs = 20, what = look.toString() }: Patience & { readonly what?: string } = {},
 ): Promise<T> {
-  for (const endMs = Date.now() + limitMs; Date.now() < endMs; await delay(everyMs)) {
+  for (const end = performance.now() + limitMs; performance.now() < end; await delay(everyMs)) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
   }
@@ -31,11 +32,27 @@ export async function eventually<T>(
 
 /** What `work` comes to; fails with its name when it takes longer. */
 export async function inTime<T>(what: string, limitMs: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not within ${limitMs} ms: ${what}`)), limitMs);
-  });
-  return await Promise.race([work, late]).finally(() => clearTimeout(timer));
+  return await whileItGoesOn(what, work, () => undefined, { limitMs });
+}
+
+/** What `work` comes to, however long it takes; fails with its name when what `progress` shows stands still for too long. */
+export async function whileItGoesOn<T>(
+  what: string,
+  work: Promise<T>,
+  progress: () => unknown,
+  { limitMs = STILL_MS, everyMs = 1_000 }: Patience = {},
+): Promise<T> {
+  const over = new AbortController();
+  const stands = async (): Promise<never> => {
+    let shown = '';
+    for (let end = performance.now() + limitMs; performance.now() < end;) {
+      await delay(Math.min(everyMs, limitMs), undefined, { signal: over.signal });
+      const now = JSON.stringify(await progress()) ?? '';
+      if (now !== shown) [shown, end] = [now, performance.now() + limitMs];
+    }
+    throw new Error(`nothing new for ${limitMs} ms: ${what}${shown && `, which showed ${shown}`}`);
+  };
+  return await Promise.race([work, stands()]).finally(() => over.abort());
 }
 
 /** A process that runs; one that only waits for its parent to take its exit code does not. */

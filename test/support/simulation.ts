@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import type { ScenarioInput } from '../../src/sim/scenario.ts';
 import { startSimulation, type Simulation } from '../../src/sim/simulation.ts';
+import { ANSWER_MS } from './patience.ts';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -67,7 +68,7 @@ export async function simulate(scenario: ScenarioInput, dir?: string): Promise<T
     ...simulation,
     dir: folder,
     sshArgs,
-    ssh: async (name, command, { input = '', args = [], timeout = 20_000 } = {}) => {
+    ssh: async (name, command, { input = '', args = [], timeout = ANSWER_MS } = {}) => {
       const { stdout, stderr, exitCode } = await execa('ssh', [...args, ...sshArgs(name), command], {
         input,
         reject: false,

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { spawn } from 'node:child_process';
+import { START_MS } from './patience.ts';
 import { until } from './processes.ts';
 
 /** A real smg that a test started itself, as one that some other team runs. */
@@ -26,7 +27,6 @@ export interface SmgEntry {
 }
 
 export const PYTHON = new URL('../../.venv/bin/python', import.meta.url).pathname;
-const START_MS = 60_000;
 
 /** Starts smg on port 30000 of an address, with more flags where they are given, and returns once it answers. */
 export async function startSmg(address: string, more: readonly string[] = []): Promise<Smg> {

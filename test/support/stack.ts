@@ -8,6 +8,8 @@ import { scenarioFor, type ScenarioInput } from '../../src/sim/scenario.ts';
 import { startSimulation, type Simulation } from '../../src/sim/simulation.ts';
 import { execa } from 'execa';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { patientSeconds } from './patience.ts';
+import { until } from './processes.ts';
 import { aSpec } from './specs.ts';
 import { allOf, startTemporalStack, type TemporalStack } from './temporal-stack.ts';
 
@@ -55,7 +57,6 @@ export interface StackOptions {
   readonly beside?: Stack;
 }
 
-const SETTLE_MS = 15_000;
 /** From here on ports are given by the system: the channels between engines have others at each start. */
 const EPHEMERAL = 32_768;
 const MARK = '.tandem-complete.json';
@@ -76,7 +77,7 @@ export const SMALL_LOAD = {
   concurrency: 2,
   outputTokens: 4,
   promptTokens: 8,
-  timeoutSeconds: 20,
+  timeoutSeconds: patientSeconds(60),
 };
 
 /** A router without requests ends at once; without it smg takes five seconds. */
@@ -92,7 +93,11 @@ export function stackSpec(block: number, overrides: Parameters<typeof aSpec>[0] 
   return aSpec({
     name: 'small',
     model: { id: 'tandem/tiny-chat', source: 'file://~/share/tiny-chat', copy: true, dir: '~/models' },
-    engine: { image: 'rocm/sgl-dev:v0.5.23-rocm720-mi30x', readyTimeoutSeconds: 20, stopTimeoutSeconds: 5 },
+    engine: {
+      image: 'rocm/sgl-dev:v0.5.23-rocm720-mi30x',
+      readyTimeoutSeconds: patientSeconds(60),
+      stopTimeoutSeconds: 5,
+    },
     hosts: {
       ssh: {
         user: 'ops',
@@ -109,9 +114,15 @@ export function stackSpec(block: number, overrides: Parameters<typeof aSpec>[0] 
     prefill: { replicas: 1, gpus: { product: 'MI300X', count: 2 }, hosts: ['p0'] },
     decode: { replicas: 2, gpus: { product: 'MI300X', count: 2 }, hosts: ['d0', 'd1'] },
     rdma: { testSeconds: 1 },
-    router: { host: 'router-0', runtime: 'process', port: 30000, readyTimeoutSeconds: 60, args: ROUTER_ARGS },
+    router: {
+      host: 'router-0',
+      runtime: 'process',
+      port: 30000,
+      readyTimeoutSeconds: patientSeconds(60),
+      args: ROUTER_ARGS,
+    },
     acceptance: SMALL_LOAD,
-    upgrade: { drainTimeoutSeconds: 10, settleSeconds: 1 },
+    upgrade: { drainTimeoutSeconds: patientSeconds(10), settleSeconds: 1 },
     ...others,
   });
 }
@@ -188,11 +199,8 @@ function pictures(simulation: Simulation) {
     settledPicture: async (before: Picture) => {
       const wanted = JSON.stringify(before);
       let now = await picture();
-      const endMs = Date.now() + SETTLE_MS;
-      while (JSON.stringify(now) !== wanted && Date.now() < endMs) {
-        await new Promise((resolve) => setTimeout(resolve, 100));
-        now = await picture();
-      }
+      const settled = async () => JSON.stringify((now = await picture())) === wanted;
+      await until('the hosts are as before', settled, { everyMs: 100 }).catch(() => undefined);
       return now;
     },
     cache: () =>

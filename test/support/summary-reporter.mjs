@@ -1,15 +1,37 @@
-import { writeSync } from 'node:fs';
+import { writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 
-/** Prints what was skipped, and as the very last line "N passed, N failed, N skipped". A suite that did not run failed. */
+/**
+ * Tells the guard what was skipped and how many passed, failed and were skipped, anew after each suite, so that a run
+ * that is cut off is told too; without a guard it prints them as the last line. A suite that did not run failed.
+ */
 export default class SummaryReporter {
-  onRunComplete(_contexts, results) {
-    const skipped = results.testResults.flatMap(({ testResults }) =>
-      testResults.filter(({ status }) => status !== 'passed' && status !== 'failed'),
-    );
-    const titles = skipped.map(({ fullName }) => `skipped: ${fullName}\n`).join('');
-    const failed = results.numFailedTests + results.numRuntimeErrorTestSuites;
-    const line = `${results.numPassedTests} passed, ${failed} failed, ${skipped.length} skipped\n`;
-    // Jest's own summary comes after this call, so the last word is said when the process ends.
-    process.on('exit', () => writeSync(1, titles + line));
+  onTestResult(_test, _result, results) {
+    if (process.env.TANDEM_TEST_RUN !== undefined)
+      writeFileSync(join(process.env.TANDEM_TEST_RUN, 'summary.json'), JSON.stringify(numbers(results)));
   }
+
+  onRunComplete(_contexts, results) {
+    this.onTestResult(undefined, undefined, results);
+    if (process.env.TANDEM_TEST_RUN !== undefined) return;
+    const { passed, failed, skipped, titles } = numbers(results);
+    const lines = [
+      ...titles.map((title) => `skipped: ${title}`),
+      `${passed} passed, ${failed} failed, ${skipped} skipped`,
+    ];
+    // Jest's own summary comes after this call, so the last word is said when the process ends.
+    process.on('exit', () => writeSync(1, `${lines.join('\n')}\n`));
+  }
+}
+
+function numbers({ testResults, numPassedTests, numFailedTests, numRuntimeErrorTestSuites }) {
+  const skipped = testResults
+    .flatMap((suite) => suite.testResults)
+    .filter(({ status }) => status !== 'passed' && status !== 'failed');
+  return {
+    passed: numPassedTests,
+    failed: numFailedTests + numRuntimeErrorTestSuites,
+    skipped: skipped.length,
+    titles: skipped.map(({ fullName }) => fullName),
+  };
 }

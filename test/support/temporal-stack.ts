@@ -8,8 +8,9 @@ import { connectClient, type TandemClient } from '../../src/client.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { ensureNamespace } from '../../src/temporal-setup.ts';
-import type { Admitted, DeploymentRecord, OperationProgress } from '../../workflows/messages.ts';
-import { eventually, inTime, until } from './processes.ts';
+import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
+import { START_MS, STILL_MS, patient } from './patience.ts';
+import { eventually, until, whileItGoesOn } from './processes.ts';
 
 /** A Temporal server and the built Temporal worker as processes of their own, which can be killed and started again. */
 export interface TemporalStack {
@@ -20,11 +21,11 @@ export interface TemporalStack {
   readonly secondWorker: StackProcess;
   /** Asks for an operation, which begins at once. */
   begin(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<Admitted>;
-  /** Waits for an operation's end and returns its record, as `history` shows it. */
-  ended(cluster: string, admitted: Admitted, limitMs?: number): Promise<DeploymentRecord>;
+  /** Waits for an operation's end, while it goes on, and returns its record, as `history` shows it. */
+  ended(cluster: string, admitted: Admitted, stillMs?: number): Promise<DeploymentRecord>;
   run(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<DeploymentRecord>;
-  /** Waits until an operation shows what `is` looks for. */
-  seen(admitted: Admitted, what: string, is: (progress: OperationProgress) => boolean): Promise<void>;
+  /** Waits until a step of an operation has begun, though it may be over by then. Errors: the operation ends before it. */
+  reaches(admitted: Admitted, step: string): Promise<void>;
   /** Ends all of it. */
   stop(): Promise<void>;
 }
@@ -45,8 +46,9 @@ const here = (path: string) => fileURLToPath(new URL(`../../${path}`, import.met
 const TEMPORAL = here('.venv/bin/temporal');
 const WORKER = here('dist/src/worker.js');
 const NAMESPACE = 'default';
-const START_MS = 60_000;
-const OPERATION_MS = 120_000;
+/** A worker that was told to end first finishes what it does. */
+const END_MS = patient(60_000);
+const CONNECT_MS = patient(5_000);
 
 /** `home` is the HOME of the Temporal workers and where the server keeps its database; `mark` tells two in one home apart. */
 export async function startTemporalStack(home: string, mark = ''): Promise<TemporalStack> {
@@ -60,7 +62,7 @@ export async function startTemporalStack(home: string, mark = ''): Promise<Tempo
     [TEMPORAL, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort),
       '--db-filename', join(home, `temporal${mark}.db`), '--log-level', 'error'],
     async () => {
-      const connection = await Connection.connect({ address, connectTimeout: 1_000 });
+      const connection = await Connection.connect({ address, connectTimeout: CONNECT_MS });
       await ensureNamespace(connection, NAMESPACE).finally(() => connection.close());
     },
   );
@@ -124,7 +126,7 @@ function program(
     },
     kill: () => signal('SIGKILL'),
     end: async () => {
-      const late = setTimeout(() => child?.kill('SIGKILL'), 30_000);
+      const late = setTimeout(() => child?.kill('SIGKILL'), END_MS);
       await signal('SIGTERM').finally(() => clearTimeout(late));
     },
     async start() {
@@ -154,7 +156,7 @@ function program(
 
 /** Resolves when this very process polls both queues: a killed one is listed for minutes. Errors: it does not. */
 export async function polled(address: string, pid: number, namespace = NAMESPACE): Promise<void> {
-  const connection = await Connection.connect({ address, connectTimeout: 1_000 });
+  const connection = await Connection.connect({ address, connectTimeout: CONNECT_MS });
   try {
     for (const [queue, type] of [
       ['tandem', 1],
@@ -188,32 +190,34 @@ export const freePort = (): Promise<number> =>
 function operations(client: TandemClient) {
   const begin: TemporalStack['begin'] = (spec, operation = 'deploy') =>
     client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester' });
-  const ended: TemporalStack['ended'] = async (cluster, { deployment, workflowId }, limitMs = OPERATION_MS) => {
+  const ended: TemporalStack['ended'] = async (cluster, { deployment, workflowId }, stillMs = STILL_MS) => {
     const what = `deployment ${deployment} of ${cluster} ends`;
-    await inTime(what, limitMs, client.settled(workflowId));
+    const shown = () => client.progress(workflowId).catch(() => undefined); // A server or worker may be down meanwhile.
+    await whileItGoesOn(what, client.settled(workflowId), shown, { limitMs: stillMs });
     return await eventually(
       async () => {
-        const now = await client.record(cluster).catch(() => undefined); // A server or worker may be down meanwhile.
+        const now = await client.record(cluster).catch(() => undefined);
         const record = now?.deployments.find((entry) => entry.deployment === deployment);
         return record?.outcome !== 'running' && record;
       },
-      { what, limitMs, everyMs: 50 },
+      { what, everyMs: 50 },
     );
   };
   return {
     begin,
     ended,
     run: async (...asked: Parameters<TemporalStack['begin']>) => await ended(asked[0].name, await begin(...asked)),
-    seen: async ({ workflowId }: Admitted, what: string, is: (progress: OperationProgress) => boolean) =>
+    reaches: async ({ workflowId }: Admitted, step: string) =>
       await until(
-        `${workflowId}: ${what}`,
+        `${workflowId} reaches ${step}`,
         async () => {
-          const progress = await client.progress(workflowId);
+          const progress = await client.progress(workflowId).catch(() => undefined);
           if (progress && progress.outcome !== 'running')
-            throw new Error(`${workflowId} is ${progress.outcome} before ${what}: ${JSON.stringify(progress.failed)}`);
-          return progress !== undefined && is(progress);
+            throw new Error(`${workflowId} is ${progress.outcome}, not at ${step}: ${JSON.stringify(progress.failed)}`);
+          const state = progress?.steps.find(({ name }) => name === step)?.state;
+          return state !== undefined && state !== 'waiting';
         },
-        { limitMs: OPERATION_MS, everyMs: 50 },
+        { limitMs: STILL_MS, everyMs: 50 },
       ),
   };
 }

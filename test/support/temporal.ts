@@ -5,6 +5,7 @@ import type { TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { ATTRIBUTES } from '../../workflows/attributes.ts';
 import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
+import { STILL_MS } from './patience.ts';
 import { eventually } from './processes.ts';
 
 const TEMPORAL = fileURLToPath(new URL('../../.venv/bin/temporal', import.meta.url));
@@ -40,6 +41,6 @@ export async function awaitRow(
       const { running, deployments } = await client.record(cluster);
       return running?.deployment !== deployment && deployments.find((entry) => entry.deployment === deployment);
     },
-    { limitMs: 60_000 }, // One that was terminated is told when its activities are over: a heartbeat time-out later.
+    { limitMs: STILL_MS }, // One that was terminated is told when its activities are over: a heartbeat time-out later.
   );
 }

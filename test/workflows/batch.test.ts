@@ -4,7 +4,7 @@ import { EVERY_CASE } from '../support/choice.ts';
 import { specOf } from '../support/memory-scenarios.ts';
 import type { ActivityCall, MemorySite } from '../support/memory-site.ts';
 import { startOperations, type Operations } from '../support/memory-temporal.ts';
-import { until } from '../support/processes.ts';
+import { eventually, until } from '../support/processes.ts';
 
 // A cluster of so many hosts that fan-outs run in children. Most of its hosts have no engine: to look at them is enough.
 
@@ -14,8 +14,8 @@ const ALL = HOSTS.p + HOSTS.d + 1;
 let operations: Operations;
 beforeAll(async () => {
   operations = await startOperations();
-}, 60_000);
-afterAll(() => operations?.close(), 60_000);
+});
+afterAll(() => operations?.close());
 
 let clusters = 0;
 function opened(): { readonly spec: ClusterSpec; readonly site: MemorySite } {
@@ -43,8 +43,8 @@ describe('an operation over more hosts than one history should hold', () => {
     const record = await operations.run(spec);
     expect(record).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
     expect(site.serves()).toBe(true);
-    const progress = await operations.client.progress(record.workflowId);
-    expect(progress!.steps.find(({ name }) => name === 'observe')).toMatchObject({ state: 'done', done: ALL, of: ALL });
+    const progress = await eventually(() => operations.client.progress(record.workflowId));
+    expect(progress.steps.find(({ name }) => name === 'observe')).toMatchObject({ state: 'done', done: ALL, of: ALL });
     const { events = [] } = await operations.env.client.workflow.getHandle(record.workflowId).fetchHistory();
     const children = events!.flatMap(({ childWorkflowExecutionStartedEventAttributes: started }) =>
       started ? [started.workflowExecution!.workflowId] : [],
@@ -59,7 +59,7 @@ describe('an operation over more hosts than one history should hold', () => {
     expect(destroyed).toMatchObject({ outcome: 'stuck' });
     expect(new Set(destroyed.leftBehind.map((row) => row.split(': ')[1]))).toEqual(new Set(['d40', 'p7']));
     expect(site.picture()).toEqual({});
-  }, 120_000);
+  });
 
   it('names the host that failed in a child, and asks no more of the others than they had begun', async () => {
     const { spec, site } = opened();
@@ -70,7 +70,7 @@ describe('an operation over more hosts than one history should hold', () => {
     });
     expect(site.calls.length).toBeLessThan(ALL);
     expect(site.driverCalls.every(({ ended }) => ended !== undefined)).toBe(true);
-  }, 120_000);
+  });
 
   it('undoes by children what children did', async () => {
     const { spec, site, failing } = wide('checkHost');
@@ -82,44 +82,36 @@ describe('an operation over more hosts than one history should hold', () => {
     });
     expect(site.calls.filter(({ activity }) => activity === 'releaseGpus').length).toBeGreaterThan(100);
     expect(site.picture()).toEqual({});
-  }, 120_000);
+  });
 
-  whole(
-    'starts, stops and removes by children, also what was started in vain',
-    async () => {
-      const { spec, site, failing } = wide('startRank');
-      site.trouble(failing);
-      expect(await operations.run(spec)).toMatchObject({
-        outcome: 'rolled-back',
-        leftBehind: [],
-        failed: { step: 'start-decode', host: 'd50' },
-      });
-      expect(site.picture()).toEqual({});
-      site.heal();
-      expect(await operations.run(spec)).toMatchObject({ outcome: 'succeeded' });
-      expect(site.serves()).toBe(true);
-      expect(await operations.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded' });
-      expect(site.picture()).toEqual({});
-    },
-    240_000,
-  );
+  whole('starts, stops and removes by children, also what was started in vain', async () => {
+    const { spec, site, failing } = wide('startRank');
+    site.trouble(failing);
+    expect(await operations.run(spec)).toMatchObject({
+      outcome: 'rolled-back',
+      leftBehind: [],
+      failed: { step: 'start-decode', host: 'd50' },
+    });
+    expect(site.picture()).toEqual({});
+    site.heal();
+    expect(await operations.run(spec)).toMatchObject({ outcome: 'succeeded' });
+    expect(site.serves()).toBe(true);
+    expect(await operations.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded' });
+    expect(site.picture()).toEqual({});
+  });
 
   it.each([
     ['a cancel', 'cancelled'],
     ['a take-over', 'superseded'],
-  ])(
-    '%s ends what children have under way, and waits for its end',
-    async (what, outcome) => {
-      const { spec, site } = opened();
-      site.trouble({ ...on('observeHost', 'd5'), what: 'hangs' });
-      const admitted = await operations.begin(spec);
-      await until('d5 is looked at', () => site.driverCalls.some(({ host }) => host === 'd5'), { limitMs: 60_000 });
-      if (what === 'a cancel') await operations.client.cancel(spec.name, { actor: 'tester' });
-      else await operations.client.submit(spec.name, { operation: 'destroy', actor: 'tester', takeOver: true });
-      expect(await operations.ended(spec.name, admitted)).toMatchObject({ outcome });
-      const ours = site.driverCalls.filter(({ within }) => within?.operation === admitted.workflowId);
-      expect(ours.every(({ ended }) => ended !== undefined)).toBe(true);
-    },
-    120_000,
-  );
+  ])('%s ends what children have under way, and waits for its end', async (what, outcome) => {
+    const { spec, site } = opened();
+    site.trouble({ ...on('observeHost', 'd5'), what: 'hangs' });
+    const admitted = await operations.begin(spec);
+    await until('d5 is looked at', () => site.driverCalls.some(({ host }) => host === 'd5'));
+    if (what === 'a cancel') await operations.client.cancel(spec.name, { actor: 'tester' });
+    else await operations.client.submit(spec.name, { operation: 'destroy', actor: 'tester', takeOver: true });
+    expect(await operations.ended(spec.name, admitted)).toMatchObject({ outcome });
+    const ours = site.driverCalls.filter(({ within }) => within?.operation === admitted.workflowId);
+    expect(ours.every(({ ended }) => ended !== undefined)).toBe(true);
+  });
 });

@@ -2,14 +2,15 @@ import { afterAll, beforeEach, expect, it } from '@jest/globals';
 import { clusterWorkflowId } from '../../workflows/messages.ts';
 import { specOf } from '../support/memory-scenarios.ts';
 import { SITE, startOperations } from '../support/memory-temporal.ts';
+import { STILL_MS } from '../support/patience.ts';
 import { eventually, until } from '../support/processes.ts';
 
 // Workflow code that cannot go on is tried again by Temporal for ever. It is told as blocked, and ended by force.
 
 const operations = await startOperations();
-afterAll(() => operations.close(), 60_000);
-beforeEach(() => operations.changeWorkflows('workflows/index.ts'), 60_000);
-const LIMIT = { limitMs: 60_000, everyMs: 100 };
+afterAll(() => operations.close());
+beforeEach(() => operations.changeWorkflows('workflows/index.ts'));
+const LIMIT = { limitMs: STILL_MS, everyMs: 100 };
 
 const stands = (workflowId: string) => operations.client.standstill(workflowId, SITE);
 const blocked = async (workflowId: string) => {
@@ -43,27 +44,23 @@ it('an operation that another release cannot replay is blocked, is ended by forc
   expect(await operations.run(spec)).toMatchObject({ deployment: 2, outcome: 'succeeded', leftBehind: [] });
   expect(site.serves()).toBe(true);
   expect(await stands(clusterWorkflowId(spec.name))).toBeUndefined();
-}, 120_000);
+});
 
 it.each([
   ['attribute', /^bad_search_attributes: /],
   ['payload', /^[a-z_]+: .+ \(tried/],
-])(
-  'an operation of which the server refuses a %s is blocked, and ended by force',
-  async (what, why) => {
-    const spec = specOf(what, { prefill: 1, decode: 1 }, { p: 1, d: 1 });
-    operations.open(spec);
-    await operations.run(spec);
-    await operations.changeWorkflows('test/support/other-workflows.ts');
-    const admitted = await operations.begin(spec, 'destroy');
-    expect(await blocked(admitted.workflowId)).toMatch(why);
-    await operations.client.cancel(spec.name, { actor: 'alice' }, { force: true });
-    expect(await operations.ended(spec.name, admitted)).toMatchObject({
-      outcome: 'refused',
-      failed: { code: 'FORCED' },
-    });
-    await operations.changeWorkflows('workflows/index.ts');
-    expect(await operations.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded' });
-  },
-  120_000,
-);
+])('an operation of which the server refuses a %s is blocked, and ended by force', async (what, why) => {
+  const spec = specOf(what, { prefill: 1, decode: 1 }, { p: 1, d: 1 });
+  operations.open(spec);
+  await operations.run(spec);
+  await operations.changeWorkflows('test/support/other-workflows.ts');
+  const admitted = await operations.begin(spec, 'destroy');
+  expect(await blocked(admitted.workflowId)).toMatch(why);
+  await operations.client.cancel(spec.name, { actor: 'alice' }, { force: true });
+  expect(await operations.ended(spec.name, admitted)).toMatchObject({
+    outcome: 'refused',
+    failed: { code: 'FORCED' },
+  });
+  await operations.changeWorkflows('workflows/index.ts');
+  expect(await operations.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded' });
+});

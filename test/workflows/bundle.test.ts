@@ -5,4 +5,4 @@ it('the workflow bundle holds neither zod nor yaml, which every Temporal worker 
   const { code } = await workflowBundle();
   expect(code).not.toMatch(/node_modules\/(zod|yaml)\//);
   expect(code.length).toBeLessThan(4_000_000);
-}, 60_000);
+});

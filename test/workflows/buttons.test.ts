@@ -7,6 +7,7 @@ import { clusterWorkflowId, WORKFLOW_QUEUE, type Admitted } from '../../workflow
 import { specOf } from '../support/memory-scenarios.ts';
 import type { ActivityCall, ActivityName, MemorySite } from '../support/memory-site.ts';
 import { startOperations } from '../support/memory-temporal.ts';
+import { STILL_MS } from '../support/patience.ts';
 import { eventually, until } from '../support/processes.ts';
 import { buttonsOf } from '../support/temporal-buttons.ts';
 
@@ -16,11 +17,11 @@ import { buttonsOf } from '../support/temporal-buttons.ts';
 
 const operations = await startOperations();
 const buttons = buttonsOf(operations.env);
-afterAll(() => operations.close(), 60_000);
+afterAll(() => operations.close());
 
 const AT_ONCE = 8;
 /** Longest wait for a condition: cases wait for heartbeats that stay away, side by side. */
-const LIMIT = { limitMs: 120_000, everyMs: 50 };
+const LIMIT = { limitMs: STILL_MS, everyMs: 50 };
 
 interface Stage {
   readonly name: string;
@@ -444,12 +445,8 @@ for (const [title, run] of cases)
   );
 
 describe('Temporal’s own buttons:', () => {
-  it.each(cases.map(([title]) => title))(
-    '%s',
-    async (title) => {
-      const end = await begun.get(title)!;
-      if ('error' in end) throw end.error;
-    },
-    300_000,
-  );
+  it.each(cases.map(([title]) => title))('%s', async (title) => {
+    const end = await begun.get(title)!;
+    if ('error' in end) throw end.error;
+  });
 });

@@ -3,14 +3,15 @@ import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { startOperations, type Operations } from '../support/memory-temporal.ts';
 import type { ActivityName, MemorySite } from '../support/memory-site.ts';
 import { specOf } from '../support/memory-scenarios.ts';
+import { until } from '../support/processes.ts';
 
 // What fails, and what is cancelled, is in unwind.test.ts and cancel.test.ts: at every step.
 
 let operations: Operations;
 beforeAll(async () => {
   operations = await startOperations();
-}, 60_000);
-afterAll(() => operations?.close(), 60_000);
+});
+afterAll(() => operations?.close());
 
 const HOSTS = { p: 1, d: 4 };
 let clusters = 0;
@@ -82,7 +83,7 @@ describe('a deploy', () => {
       outcome: 'refused',
       failed: { step: 'reach-worker', code: 'NO_WORKER' },
     });
-  }, 60_000);
+  });
 
   it('on a host where a port of an engine is taken is refused, and nothing is left', async () => {
     const spec = oneOf();
@@ -179,6 +180,5 @@ describe('a cluster', () => {
 });
 
 /** Waits until an activity was called. */
-async function called(site: MemorySite, name: ActivityName): Promise<void> {
-  while (!site.calls.some(({ activity }) => activity === name)) await new Promise((resolve) => setTimeout(resolve, 5));
-}
+const called = (site: MemorySite, name: ActivityName): Promise<void> =>
+  until(`${name} was called`, () => site.calls.some(({ activity }) => activity === name));

@@ -7,6 +7,7 @@ import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterRecord } from '../../workflows/messages.ts';
 import { RECORD_BUDGET } from '../../workflows/record.ts';
 import { EVERY_CASE } from '../support/choice.ts';
+import { patient } from '../support/patience.ts';
 import { eventually } from '../support/processes.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
@@ -38,7 +39,7 @@ beforeAll(async () => {
     workflowBundle: bundle,
   });
   running = worker.run();
-}, 60_000);
+});
 afterAll(async () => {
   worker?.shutdown();
   await running;
@@ -86,5 +87,5 @@ it(
     const { historyLength } = await env.client.workflow.getHandle('cluster/old').describe();
     expect(historyLength).toBeLessThan(EVENTS_MAX);
   },
-  30_000 + OPERATIONS * 2_000,
+  patient(OPERATIONS * 5_000),
 );

@@ -25,7 +25,7 @@ beforeAll(async () => {
     telemetryOptions: { logging: { filter: 'OFF', forward: {} } },
   });
   workflowBundled = await workflowBundle();
-}, 60_000);
+});
 
 const replay = async (told: History): Promise<void> => {
   const { workflowId } = told.events![0]!.workflowExecutionStartedEventAttributes!;

@@ -52,7 +52,7 @@ interface Result extends Case {
 }
 
 const operations = await startOperations();
-afterAll(() => operations.close(), 60_000);
+afterAll(() => operations.close());
 const clusters = new Clusters(operations);
 const limits = { quick: pLimit(AT_ONCE), silent: pLimit(SILENT_AT_ONCE) };
 

@@ -64,10 +64,9 @@ beforeAll(async () => {
   ]);
   stack = await startTemporalStack(home);
   before = await labPicture(lab);
-}, 180_000);
-afterAll(
-  () => allOf([async () => stack?.stop(), async () => lab?.stop(), () => rm(home, { recursive: true, force: true })]),
-  120_000,
+});
+afterAll(() =>
+  allOf([async () => stack?.stop(), async () => lab?.stop(), () => rm(home, { recursive: true, force: true })]),
 );
 
 const specOf = (name: string): ClusterSpec =>
@@ -160,7 +159,7 @@ suite(`SGLang’s own engines${why === undefined ? '' : ` (skipped: ${why})`}`, 
     const serving = await served();
     expect(await askWhole(serving, false)).toBeUndefined();
     expect(await askWhole(serving, true)).toBeUndefined();
-  }, 240_000);
+  });
 
   it(
     'of which one is killed are repaired by the same spec, and the others run on',

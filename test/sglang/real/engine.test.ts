@@ -64,7 +64,7 @@ suite('SGLang’s own engines answer as recorded', () => {
     const left = [...running];
     for (const engine of left) engine.signal('SIGKILL');
     await Promise.all(left.map(({ exited }) => exited));
-  }, 60_000);
+  });
 
   it.each(Object.entries(QUESTIONS))(
     '%s',

@@ -31,28 +31,24 @@ const parse = (lines: readonly (readonly string[])[]) =>
 const flagsOf = ({ argv }: RankPlan) => argv.slice(3).map((word) => word.replace('{config}', config));
 
 suite('SGLang’s own parser', () => {
-  it.each(SHIPPED)(
-    'takes the command lines of specs/%s',
-    async (name) => {
-      const spec = specFile(name);
-      const plan = planCluster({ spec, inventory: anInventory(spec), installation: 'ours', deployment: 1 });
-      const ranks = [...plan.prefill, ...plan.decode].flatMap((engine) => engine.ranks);
-      const { stdout, stderr, exitCode } = await parse(ranks.map(flagsOf));
-      expect({ exitCode, stderr: exitCode === 0 ? '' : stderr }).toEqual({ exitCode: 0, stderr: '' });
-      const read = stdout
-        .split('\n')
-        .filter((line) => line.startsWith('{'))
-        .map((line) => JSON.parse(line) as { port: number; api_key: string | null });
-      expect(read.map(({ port }) => port)).toEqual(ranks.map(({ ports }) => ports[0]));
-      const keyed = (spec.engine.apiKey ?? spec.engine.adminKey) ? 'of-clients' : null;
-      expect(new Set(read.map(({ api_key: key }) => key))).toEqual(new Set([keyed]));
-    },
-    120_000,
-  );
+  it.each(SHIPPED)('takes the command lines of specs/%s', async (name) => {
+    const spec = specFile(name);
+    const plan = planCluster({ spec, inventory: anInventory(spec), installation: 'ours', deployment: 1 });
+    const ranks = [...plan.prefill, ...plan.decode].flatMap((engine) => engine.ranks);
+    const { stdout, stderr, exitCode } = await parse(ranks.map(flagsOf));
+    expect({ exitCode, stderr: exitCode === 0 ? '' : stderr }).toEqual({ exitCode: 0, stderr: '' });
+    const read = stdout
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as { port: number; api_key: string | null });
+    expect(read.map(({ port }) => port)).toEqual(ranks.map(({ ports }) => ports[0]));
+    const keyed = (spec.engine.apiKey ?? spec.engine.adminKey) ? 'of-clients' : null;
+    expect(new Set(read.map(({ api_key: key }) => key))).toEqual(new Set([keyed]));
+  });
 
   it('refuses what it does not know', async () => {
     const { exitCode, stderr } = await parse([['--model-path', '/models/tiny', '--no-such-flag']]);
     expect(stderr).toContain('unrecognized arguments: --no-such-flag');
     expect(exitCode).toBe(2);
-  }, 120_000);
+  });
 });

@@ -6,4 +6,4 @@ cd "$(dirname "$0")/../../.."
 TANDEM_SGLANG_ENV=$(sh scripts/sglang/environment.sh)
 export TANDEM_SGLANG_ENV
 [ $# -gt 0 ] || set -- test/sglang
-NODE_OPTIONS='--experimental-vm-modules --no-warnings' exec npx --no-install jest --runInBand --verbose "$@"
+exec sh scripts/test.sh --runInBand --verbose "$@"
