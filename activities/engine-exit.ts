@@ -82,10 +82,11 @@ const RULES: readonly ((exit: Exit) => ExitReason | undefined)[] = [
     };
   },
   function modelMissing({ log }) {
-    const line = lineWith(
-      log,
-      /OSError: Repo id must be|HFValidationError|not a valid model identifier|not appear to have a file named|(?:FileNotFoundError|OSError).*(?:config\.json|safetensors|tokenizer)|Cannot find any model weights/,
-    );
+    const line =
+      lineWith(
+        log,
+        /OSError: Repo id must be|HFValidationError|not a valid model identifier|not appear to have a file named|Cannot find any model weights/,
+      ) ?? missingFile(log);
     if (line === undefined) return undefined;
     return {
       kind: 'model-missing',
@@ -118,6 +119,14 @@ const lines = (log: string) => log.split('\n').map((line) => line.trim());
 /** Long lines are cut: server_args alone has 20 kB. */
 const short = (line: string | undefined) => (line === undefined || line === '' ? undefined : line.slice(0, 300));
 const lineWith = (log: string, mark: RegExp) => short(lines(log).find((line) => mark.test(line)));
+/** A file of a model that was not found, named behind the error. */
+const missingFile = (log: string) =>
+  short(
+    lines(log).find((line) => {
+      const at = line.search(/FileNotFoundError|OSError/);
+      return at >= 0 && /config\.json|safetensors|tokenizer/.test(line.slice(at));
+    }),
+  );
 const lastLine = (log: string) => short(lines(log).findLast((line) => line !== ''));
 /** The last "SomeError: text": a Python traceback ends with it. */
 const lastError = (log: string) =>

@@ -21,5 +21,11 @@ export const cannotTell = (
   verdict: 'fail' | 'warn' = 'fail',
 ): Judgement => ({ verdict, evidence: `${what} could not be read: ${why}; ${wanted}`, remedy });
 
+/** Most items that evidence names: a host has no more GPUs or ports than this, unless it makes them up. */
+const LIST_LIMIT = 128;
+
 /** "0, 1, 2" */
-export const list = (items: readonly (string | number)[]): string => items.join(', ');
+export const list = (items: readonly (string | number)[]): string =>
+  items.length <= LIST_LIMIT
+    ? items.join(', ')
+    : `${items.slice(0, LIST_LIMIT).join(', ')} and ${items.length - LIST_LIMIT} more`;

@@ -22,6 +22,7 @@ import { rdmaLinkState } from './rdma-link-state.ts';
 import { rdmaProvider } from './rdma-provider.ts';
 import { rdmaTransport } from './rdma-transport.ts';
 import { rocmVersion } from './rocm-version.ts';
+import { toolOutput } from './tool-output.ts';
 
 export { judgeLink } from './rdma-bandwidth.ts';
 
@@ -46,6 +47,7 @@ export const HOST_CHECKS: readonly HostCheck[] = [
   rdmaLinkRate,
   rdmaGid,
   rdmaProvider,
+  toolOutput,
 ];
 
 /** Every name that a finding or `checks.waive` can have. */

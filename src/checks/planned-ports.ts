@@ -1,4 +1,4 @@
-import { type RdmaPort, isUp } from '../facts/rdma-port.ts';
+import { type RdmaPort, onePerDevice } from '../facts/rdma-port.ts';
 import type { HostDemand } from './demand.ts';
 
 /** True where engines exchange KV cache by RDMA. */
@@ -16,15 +16,10 @@ export function namedDevices({ nics, rdma }: HostDemand): readonly string[] | un
  * ports of a device the first that is up.
  */
 export function plannedPorts(ports: readonly RdmaPort[], demand: HostDemand): readonly RdmaPort[] {
-  const devices = demand.nics.length > 0 ? demand.nics : (namedDevices(demand) ?? found(ports));
-  return devices.flatMap((device) => {
-    const own = ports.filter((port) => port.device === device);
-    const port = own.find(isUp) ?? own[0];
-    return port ? [port] : [];
-  });
+  const found = onePerDevice(ports);
+  const devices = demand.nics.length > 0 ? demand.nics : (namedDevices(demand) ?? [...found.keys()]);
+  return devices.flatMap((device) => found.get(device) ?? []);
 }
-
-const found = (ports: readonly RdmaPort[]): readonly string[] => [...new Set(ports.map(({ device }) => device))];
 
 /** What to do when no tool shows RDMA devices. */
 export const LOOK_AT_RDMA =

@@ -172,7 +172,7 @@ function parseInspect(text: string): (UnitState & { readonly created?: boolean }
 }
 
 const isGone = ({ stderr }: Output) => /no such (container|object)/i.test(stderr);
-const isNameTaken = ({ stderr }: Output) => /container name .* is already in use|conflict/i.test(stderr);
+const isNameTaken = ({ stderr }: Output) => /is already in use by|conflict/i.test(stderr);
 
 function nameConflict(host: Host, unit: UnitSpec, found: UnitState, key: string): DeployError {
   return new DeployError({
@@ -221,7 +221,11 @@ export function dockerFailure(
       host: name,
       evidence: tail(stderr),
     });
-  if (/permission denied.*(docker|daemon)|dial unix.*permission denied/is.test(stderr)) {
+  // Docker and its daemon are named behind it, the socket in front of it.
+  if (
+    /docker|daemon/i.test(behind(stderr, 'permission denied')) ||
+    /permission denied/i.test(behind(stderr, 'dial unix'))
+  ) {
     return failure(
       `${user} may not use Docker`,
       `Run "sudo usermod -aG docker ${user}" on ${name} and log in anew, or set hosts.ssh.become to sudo.`,
@@ -262,3 +266,10 @@ function gone(host: Host, name: string): never {
 }
 
 const tail = (text: string) => text.trim().slice(-2_048);
+
+/** What follows the first of these words, in small letters; nothing where they are not there. */
+function behind(text: string, words: string): string {
+  const small = text.toLowerCase();
+  const at = small.indexOf(words);
+  return at < 0 ? '' : small.slice(at + words.length);
+}

@@ -88,17 +88,16 @@ function waitingOf({ num_waiting_reqs, disaggregation }: z.infer<typeof LoadsAns
 
 /** Sum of `num_requests_total`, else of the answered generation requests. Source: SGLang's Prometheus text. */
 export function requestCountOf(metrics: string): number {
-  return (
-    sumOf(metrics, /^sglang[:_]num_requests_total(?:\{[^}]*\})? (\S+)/gm) ??
-    sumOf(
-      metrics,
-      /^sglang[:_]http_responses_total\{[^}]*endpoint="(?:\/v1\/(?:chat\/)?completions|\/generate)"[^}]*\} (\S+)/gm,
-    ) ??
-    0
-  );
+  const rows = metrics.split('\n').flatMap((line) => {
+    const [, name, labels = '', value] = ROW.exec(line) ?? [];
+    return name === undefined ? [] : [{ name, labels, value: Number(value) }];
+  });
+  const requests = rows.filter(({ name }) => name === 'num_requests_total');
+  const answers = rows.filter(({ name, labels }) => name === 'http_responses_total' && GENERATION.test(labels));
+  const counted = requests.length > 0 ? requests : answers;
+  return counted.reduce((sum, { value }) => sum + value, 0);
 }
 
-function sumOf(text: string, row: RegExp): number | undefined {
-  const values = [...text.matchAll(row)].map(([, value]) => Number(value));
-  return values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0);
-}
+/** 'sglang:num_requests_total{model_name="a/b"} 7.0' */
+const ROW = /^sglang[:_](num_requests_total|http_responses_total)(?:\{([^}]*)\})? (\S+)/;
+const GENERATION = /endpoint="(?:\/v1\/(?:chat\/)?completions|\/generate)"/;

@@ -76,11 +76,7 @@ export function mirrored(reference: string, mirror: string): string {
 }
 
 function registryFailure(host: Host, image: string, stderr: string): DeployError | undefined {
-  if (
-    /manifest (for .* )?(unknown|not found)|not found|pull access denied|unauthorized|denied|no basic auth/i.test(
-      stderr,
-    )
-  ) {
+  if (/manifest unknown|not found|pull access denied|unauthorized|denied|no basic auth/i.test(stderr)) {
     return unavailable(host, image, 'is refused by its registry', stderr);
   }
   if (/timeout|no such host|connection refused|unreachable|no route to host|i\/o|TLS|EOF|temporar/i.test(stderr)) {

@@ -241,7 +241,10 @@ const canonical = (labels: UnitSpec['labels']) =>
 function parse(text: string): UnitState[] {
   const lines = text.split('\n');
   return Array.from({ length: Math.floor(lines.length / 7) }, (_, index) => {
-    const [name = '', running, pid, exitCode, startedAt, labels = '', unit = ''] = lines.slice(index * 7);
+    const [name = '', running, pid, exitCode, startedAt, labels = '', unit = ''] = lines.slice(
+      index * 7,
+      index * 7 + 7,
+    );
     return {
       name,
       labels: JSON.parse(labels) as UnitState['labels'],

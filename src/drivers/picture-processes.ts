@@ -50,22 +50,25 @@ export function readLook(text: string): Look {
   const jobs: Job[] = [];
   for (const [kind, first = '', second = '', third = ''] of rows) {
     if (kind === 'job') jobs.push(jobOf(first, second));
-    if (kind === 'turn') jobs.at(-1)!.turns.push({ pid: Number(first), start: second, boot: third });
+    if (kind === 'turn') jobs.at(-1)?.turns.push({ pid: Number(first), start: second, boot: third });
   }
   const words = new Map<number, string[]>();
   for (const line of text.split('\n')) {
     const [, pid, word] = /^(\d+)\/cmdline:(.*)$/.exec(line) ?? [];
-    if (pid !== undefined) words.set(Number(pid), [...(words.get(Number(pid)) ?? []), word!]);
+    if (pid === undefined) continue;
+    const known = words.get(Number(pid));
+    if (known) known.push(word!);
+    else words.set(Number(pid), [word!]);
   }
   return {
     jobs,
-    files: of('file').map(([path]) => path!),
+    files: of('file').map(([path = '']) => path),
     asides: of('aside').map(([name = '', content = '']) => ({ name, content })),
-    partials: of('partial').map(([path]) => path!),
-    unmarked: of('unmarked').map(([path]) => path!),
+    partials: of('partial').map(([path = '']) => path),
+    unmarked: of('unmarked').map(([path = '']) => path),
     // The kernel writes blanks and their like as octal numbers.
-    mounts: of('mount').map(([point]) =>
-      point!.replace(/\\(\d{3})/g, (_, code: string) => String.fromCharCode(parseInt(code, 8))),
+    mounts: of('mount').map(([point = '']) =>
+      point.replace(/\\(\d{3})/g, (_, code: string) => String.fromCharCode(parseInt(code, 8))),
     ),
     boot: of('boot')[0]?.[0] ?? '',
     processes: new Map(
@@ -74,10 +77,10 @@ export function readLook(text: string): Look {
         .flatMap((line) => processOf(line) ?? [])
         .map((row) => [row.pid, row]),
     ),
-    frames: of('frame').map(([group, began]) => ({ group: Number(group), began: began! })),
-    links: of('link').map(([path, target]) => {
-      const [pid, ...rest] = path!.split('/');
-      return { pid: Number(pid), of: rest.join('/'), target: target! };
+    frames: of('frame').map(([group, began = '']) => ({ group: Number(group), began })),
+    links: [...new Map(of('link').map(([path = '', target = '']) => [path, target] as const))].map(([path, target]) => {
+      const slash = path.indexOf('/');
+      return { pid: Number(path.slice(0, slash)), of: path.slice(slash + 1), target };
     }),
     words,
     homes: new Set(rows.flatMap(([first]) => /^(\d+)\/environ$/.exec(first!)?.[1] ?? []).map(Number)),
@@ -102,13 +105,15 @@ function jobOf(folder: string, text: string): Job {
 
 /** A line of /proc/<pid>/stat, proc(5). What has ended and only waits to be asked for its exit code is no process. */
 function processOf(line: string): Process | undefined {
-  const [, pid, program, rest] = /^(\d+) \((.*)\) (.*)$/.exec(line) ?? [];
-  const fields = rest?.split(' ') ?? [];
-  if (pid === undefined || fields.length < 20 || 'ZX'.includes(fields[0]!)) return undefined;
+  // The program's name may hold blanks and brackets itself.
+  const [open, close] = [line.indexOf(' ('), line.lastIndexOf(') ')];
+  const pid = line.slice(0, open);
+  const fields = line.slice(close + 2).split(' ');
+  if (close < open + 2 || !/^\d+$/.test(pid) || fields.length < 20 || 'ZX'.includes(fields[0]!)) return undefined;
   const [parent, group, session, terminal] = fields.slice(1, 5).map(Number);
   return {
     pid: Number(pid),
-    program: program!,
+    program: line.slice(open + 2, close),
     parent: parent!,
     group: group!,
     session: session!,
@@ -173,24 +178,30 @@ const lives = ({ boot, processes }: Look, turn: Job['turns'][number]): boolean =
 export function processRows(look: Look, scope: Places, jobs: readonly SeenJob[], owned: Ownership): string[] {
   const found = new Map<number, string>();
   const running = new Set<number>();
-  const all = [...look.processes.values()];
+  const { inSession, inGroup, startedBy } = familiesOf(look);
+  const [living, ended] = [new Set<number>(), new Map<number, string>()];
   for (const { name, turns } of jobs) {
     for (const turn of turns.filter(({ boot }) => boot === look.boot)) {
-      const members = all.filter(({ session, group }) => session === turn.pid || group === turn.pid);
-      const first = look.processes.get(turn.pid);
-      if (lives(look, turn)) for (const { pid } of [...members, { pid: first!.parent }]) running.add(pid);
-      else if (!first) for (const { pid } of members) found.set(pid, name);
+      if (lives(look, turn)) living.add(turn.pid);
+      else if (!look.processes.has(turn.pid)) ended.set(turn.pid, name);
     }
   }
+  const members = (first: number) => [...(inSession.get(first) ?? []), ...(inGroup.get(first) ?? [])];
+  for (const first of living) {
+    for (const { pid } of [...members(first), { pid: look.processes.get(first)!.parent }]) running.add(pid);
+  }
+  for (const [first, name] of ended) for (const { pid } of members(first)) found.set(pid, name);
+  const busy = new Set(jobs.filter((job) => job.whole && job.running).map(({ folder }) => folder));
   for (const link of look.links) {
     const name = traceOf(look, scope, owned, link);
-    const runs = jobs.some((job) => job.whole && job.running && job.folder === name);
-    if (name !== undefined && !runs && look.processes.has(link.pid)) found.set(link.pid, name);
+    if (name !== undefined && !busy.has(name) && look.processes.has(link.pid)) found.set(link.pid, name);
   }
-  for (const pid of framesOf(look, scope, owned)) found.set(pid, 'a command over SSH');
-  const started = [...found].flatMap(([pid, whose]) => below(look, pid).map((each) => [each, whose] as const));
-  return [...new Map([...started, ...found])]
-    .filter(([pid]) => !running.has(pid))
+  for (const pid of framesOf(look, scope, owned, { inGroup })) found.set(pid, 'a command over SSH');
+  for (const [pid, whose] of found) {
+    for (const child of startedBy.get(pid) ?? []) if (!found.has(child)) found.set(child, whose); // Seen in its turn.
+  }
+  return [...found]
+    .filter(([pid]) => !running.has(pid) && look.processes.has(pid))
     .map(([pid, whose]) => {
       const { program, start } = look.processes.get(pid)!;
       return `${pid} ${program}, of ${whose} (start ${start})`;
@@ -217,7 +228,7 @@ function traceOf(look: Look, scope: Places, owned: Ownership, { pid, of, target 
 }
 
 /** Processes of commands that the ssh driver started for this cluster, with what runs and watches them. */
-function framesOf(look: Look, { cluster }: Places, owned: Ownership): number[] {
+function framesOf(look: Look, { cluster }: Places, owned: Ownership, { inGroup }: Pick<Families, 'inGroup'>): number[] {
   const { processes, words, homes, frames } = look;
   const isRunner = (pid: number) => words.get(pid)?.some((word) => word.startsWith('tandem_path=')) ?? false;
   const isOurs = (pid: number) =>
@@ -228,21 +239,45 @@ function framesOf(look: Look, { cluster }: Places, owned: Ownership): number[] {
       const deployment = unit === undefined ? undefined : unitNumber(cluster, unit);
       return deployment === undefined || owned(deployment);
     });
+  const seen = new Set<number>();
   return frames.flatMap(({ group, began }) => {
     const first = processes.get(group);
-    if (first && first.start !== began) return []; // The number is somebody else's by now.
-    const members = [...processes.values()].filter((row) => row.group === group).map(({ pid }) => pid);
+    if (seen.has(group) || (first && first.start !== began)) return []; // The number is somebody else's by now.
+    seen.add(group);
+    const members = (inGroup.get(group) ?? []).map(({ pid }) => pid);
     if (!members.some(isOurs)) return [];
-    let runner = first?.parent ?? 0;
-    if (!isRunner(runner)) return members;
-    for (let above = processes.get(runner)!.parent; isRunner(above); above = processes.get(above)!.parent)
-      runner = above;
-    return [...members, runner, ...below(look, runner)];
+    // The runner and the shells above it; what they started is found from them. A host may say that one is its own parent.
+    const runners = new Set<number>();
+    for (
+      let above = first?.parent ?? 0;
+      isRunner(above) && !runners.has(above);
+      above = processes.get(above)?.parent ?? 0
+    )
+      runners.add(above);
+    return [...members, ...runners];
   });
 }
 
-/** What a process started, and what that started. */
-const below = (look: Look, pid: number): number[] =>
-  [...look.processes.values()]
-    .filter(({ parent }) => parent === pid)
-    .flatMap((row) => [row.pid, ...below(look, row.pid)]);
+/** Processes by what binds them. */
+interface Families {
+  readonly inSession: ReadonlyMap<number, readonly Process[]>;
+  readonly inGroup: ReadonlyMap<number, readonly Process[]>;
+  /** Numbers of those that a process started. */
+  readonly startedBy: ReadonlyMap<number, readonly number[]>;
+}
+
+function familiesOf({ processes }: Look): Families {
+  const [inSession, inGroup] = [new Map<number, Process[]>(), new Map<number, Process[]>()];
+  const startedBy = new Map<number, number[]>();
+  const add = <T>(families: Map<number, T[]>, key: number, member: T) => {
+    const family = families.get(key);
+    if (family) family.push(member);
+    else families.set(key, [member]);
+  };
+  for (const process of processes.values()) {
+    add(inSession, process.session, process);
+    add(inGroup, process.group, process);
+    add(startedBy, process.parent, process.pid);
+  }
+  return { inSession, inGroup, startedBy };
+}

@@ -2,6 +2,7 @@ import { amdSmi, amdSmiRecords } from './amd-smi.ts';
 import type { Fact, ToolOutput } from './fact.ts';
 import { assertEndedWell } from './failure.ts';
 import { told } from './gpu-record.ts';
+import { linesOf } from './lines.ts';
 import { at, integerOf, mibOf } from './tool-json.ts';
 
 /** Memory of one GPU by amd-smi's own number; absent fields were not told. */
@@ -38,16 +39,16 @@ function fromRecords(output: ToolOutput): readonly GpuMemory[] {
 
 /** "gpu,gfx,vram_used,vram_total" and a row per GPU; columns moved between releases, so they are found by name. */
 function fromCsv(output: ToolOutput): readonly GpuMemory[] | undefined {
-  const lines = output.stdout.split('\n').map((line) => line.trim());
-  const head = lines.findIndex((line) => /^gpu,(?:.*,)?vram_used\b/.test(line));
+  const lines = linesOf(output.stdout).map((line) => line.trim());
+  const head = lines.findIndex((line) => line.startsWith('gpu,') && line.split(',').includes('vram_used'));
   if (head < 0) return undefined;
   assertEndedWell('amd-smi', output);
   const columns = lines[head]!.split(',');
+  const [used, total] = [columns.indexOf('vram_used'), columns.indexOf('vram_total')];
   return lines.slice(head + 1).flatMap((line) => {
     const cells = line.split(',');
-    const cell = (name: string) => cells[columns.indexOf(name)];
-    const index = integerOf(cell('gpu'));
+    const index = integerOf(cells[columns.indexOf('gpu')]);
     if (index === undefined || cells.length !== columns.length) return [];
-    return [told({ index, usedMiB: mibOf(cell('vram_used')), hbmMiB: mibOf(cell('vram_total')) })];
+    return [told({ index, usedMiB: mibOf(cells[used]), hbmMiB: mibOf(cells[total]) })];
   });
 }

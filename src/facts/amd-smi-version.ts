@@ -19,11 +19,11 @@ export const amdSmiVersion: Fact<AmdSmiVersion> = {
     assertEndedWell('amd-smi', output);
     const root = jsonIn(output.stdout);
     const entry = Array.isArray(root) ? (root as readonly Json[])[0] : root;
-    const inText = (label: string) => new RegExp(`${label} version: *([^|\\s]+)`, 'i').exec(output.stdout)?.[1];
-    const rocm = textOf(at(entry, 'rocm_version')) ?? inText('ROCm');
+    const inText = (pattern: RegExp) => pattern.exec(output.stdout)?.[1];
+    const rocm = textOf(at(entry, 'rocm_version')) ?? inText(/ROCm version: *([^|\s]+)/i);
     const version = told({
       rocm: rocm !== undefined && /^\d+\.\d+/.test(rocm) ? rocm : undefined,
-      driver: driverOf(textOf(at(entry, 'amdgpu_version')) ?? inText('amdgpu')),
+      driver: driverOf(textOf(at(entry, 'amdgpu_version')) ?? inText(/amdgpu version: *([^|\s]+)/i)),
     });
     if (Object.keys(version).length > 0) return version;
     throw new SyntaxError(

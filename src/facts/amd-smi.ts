@@ -1,6 +1,7 @@
 import type { ToolOutput } from './fact.ts';
 import { assertEndedWell, whyNothing } from './failure.ts';
 import { isCut } from './gpu-record.ts';
+import { fieldOf, linesOf } from './lines.ts';
 import { type Json, type JsonObject, isObject, jsonIn } from './tool-json.ts';
 
 /**
@@ -36,7 +37,7 @@ export function amdSmiRecords(output: ToolOutput): AmdSmiRecords {
   });
   if (records.length === 0) throw new SyntaxError(noRecords(root, output));
   // A text that ends in the middle of a record was cut, marked or not; a cut JSON document is none.
-  const whole = Object.keys(records[0]!).every((key) => key in records.at(-1)!);
+  const whole = Object.keys(records[0]!).every((key) => Object.hasOwn(records.at(-1)!, key));
   return { records, complete: whole && !isCut(output.stdout) };
 }
 
@@ -53,7 +54,7 @@ function fromJson(root: Json): readonly JsonObject[] {
 function fromText(text: string): readonly JsonObject[] {
   const records: Record<string, Json>[] = [];
   let open: { indent: number; fields: Record<string, Json> }[] = [];
-  for (const line of text.split('\n')) {
+  for (const line of linesOf(text)) {
     const head = /^(GPU|CPU):\s*(\d+)\s*$/.exec(line);
     if (head) {
       const fields: Record<string, Json> = head[1] === 'GPU' ? { gpu: Number(head[2]) } : {};
@@ -61,13 +62,13 @@ function fromText(text: string): readonly JsonObject[] {
       open = [{ indent: 0, fields }];
       continue;
     }
-    const field = /^(\s+)([A-Z][\w /()-]*):\s*(.*?)\s*$/.exec(line);
-    if (!field || open.length === 0) continue;
-    const indent = field[1]!.length;
+    const indent = line.length - line.trimStart().length;
+    const [name, value] = fieldOf(line) ?? [];
+    if (open.length === 0 || indent === 0 || name === undefined || !/^[A-Z][\w /()-]*$/.test(name)) continue;
     while (open.length > 1 && open.at(-1)!.indent >= indent) open.pop();
-    const key = field[2]!.toLowerCase().replaceAll(' ', '_');
-    if (field[3] !== '') {
-      open.at(-1)!.fields[key] = field[3]!;
+    const key = name.toLowerCase().replaceAll(' ', '_');
+    if (value !== '') {
+      open.at(-1)!.fields[key] = value!;
       continue;
     }
     const fields: Record<string, Json> = {};

@@ -1,5 +1,6 @@
 import type { Fact } from './fact.ts';
 import { whyNothing } from './failure.ts';
+import { linesOf } from './lines.ts';
 
 export interface DiskFree {
   /** The mount point that the folder is on, or will be on. */
@@ -16,9 +17,10 @@ export const diskFree: Fact<DiskFree, [dir: string]> = {
   command: (dir) => ['df', '-Pk', '--', ...ancestors(dir)],
   timeoutMs: 10_000,
   parse(output) {
-    for (const line of output.stdout.split('\n').slice(1)) {
-      const row = /\s(\d+)\s+\d+%\s+(\/.*)$/.exec(line);
-      if (row) return { mount: row[2]!.trim(), freeGiB: Number(row[1]) / 2 ** 20 };
+    for (const line of linesOf(output.stdout).slice(1)) {
+      // "/dev/sda1 1000 400 600 40% /data": what stands before the percentage may hold blanks, and so may the mount point.
+      const [, free, mount] = /\s(\d{1,18})\s{1,20}\d{1,3}%\s{1,20}(\/.*)/.exec(line) ?? [];
+      if (mount !== undefined) return { mount: mount.trim(), freeGiB: Number(free) / 2 ** 20 };
     }
     throw new SyntaxError(whyNothing('df', output));
   },

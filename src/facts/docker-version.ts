@@ -1,5 +1,6 @@
 import type { Fact, ToolOutput } from './fact.ts';
 import { whyNothing } from './failure.ts';
+import { linesOf } from './lines.ts';
 import { type Json, at, jsonIn, textOf } from './tool-json.ts';
 
 /** The version of the Docker Engine that answers, never the client's. Source: docker-version(1), docker-info(1). */
@@ -25,15 +26,19 @@ function inJson(root: Json): string | undefined {
 }
 
 function inText(text: string): string | undefined {
-  const server = /^Server:[^\n]*\n((?:\s.*\n?)*)/m.exec(text)?.[1];
-  const engine = /^\s*Engine:\s*\n((?:\s.*\n?)*)/m.exec(server ?? '')?.[1] ?? server;
-  return /^\s+(?:Server )?Version:\s+(\S+)/m.exec(engine ?? '')?.[1];
+  const lines = linesOf(text);
+  const head = lines.findIndex((line) => line.startsWith('Server:'));
+  if (head < 0) return undefined;
+  const next = lines.findIndex((line, index) => index > head && /^\S/.test(line));
+  const server = lines.slice(head + 1, next < 0 ? undefined : next);
+  const engine = server.slice(server.findIndex((line) => line.trim() === 'Engine:') + 1);
+  return engine.map((line) => /^\s+(?:Server )?Version:\s+(\S+)/.exec(line)?.[1]).find((found) => found !== undefined);
 }
 
 function whyNot(root: Json | undefined, output: ToolOutput): string {
   const errors = at(root, 'servererrors');
   if (Array.isArray(errors)) return `the Docker Engine did not answer: ${errors.join('; ')}`;
-  const first = output.stderr.split('\n').find((line) => line.trim() !== '');
+  const first = linesOf(output.stderr).find((line) => line.trim() !== '');
   if (root !== undefined) return `the Docker Engine did not answer${first ? `: ${first.trim()}` : ''}`;
   return whyNothing('docker', output);
 }

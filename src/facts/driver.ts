@@ -12,9 +12,7 @@ export function driverOf(text: string | undefined): Driver | undefined {
   if (text === undefined) return undefined;
   const banner = /^linux\s*version\s*(\d+\.\d+[\w.+-]*)/i.exec(text.trim());
   if (banner) return { kind: 'in-tree', kernel: banner[1]! };
-  const version = /^(?:amdgpu\s+)?(\d+(?:\.\d+)+)(\S*)$/i.exec(text.trim());
-  if (!version) return undefined;
-  return version[2] === ''
-    ? { kind: 'release', version: version[1]! }
-    : { kind: 'in-tree', kernel: `${version[1]!}${version[2]!}` };
+  const version = text.trim().replace(/^amdgpu\s+/i, '');
+  if (/^\d+(?:\.\d+)+$/.test(version)) return { kind: 'release', version };
+  return /^\d+\.\d\S*$/.test(version) ? { kind: 'in-tree', kernel: version } : undefined;
 }

@@ -1,21 +1,22 @@
 import type { ToolOutput } from './fact.ts';
+import { linesOf } from './lines.ts';
 
-/** Sentences by which tools say why they failed, the most telling first. */
-const TELLING = [
-  /AMDSMI_STATUS_\w+[^\n]*/,
-  /^.*(?:permission denied|not a member of|requires elevation).*$/im,
-  /^\w*(?:Error|Exception): .+$/m,
+/** How lines begin, or what they hold, by which tools say why they failed; the most telling first. */
+const TELLING: readonly ((line: string) => string | undefined)[] = [
+  (line) => /AMDSMI_STATUS_\w.*/.exec(line)?.[0],
+  (line) => (/permission denied|not a member of|requires elevation/i.test(line) ? line : undefined),
+  (line) => (/^\w*(?:Error|Exception): ./.test(line) ? line : undefined),
 ];
 
 /** Why a tool printed nothing of use, in one line: not installed, its own error, or its exit code. */
 export function whyNothing(tool: string, { stdout, stderr, exitCode }: ToolOutput): string {
   if (exitCode === 127) return `${tool} is not on the host's PATH`;
-  const both = `${stderr}\n${stdout}`;
-  for (const pattern of TELLING) {
-    const match = pattern.exec(both);
-    if (match) return `${tool} failed: ${clip(match[0])}`;
+  const lines = [...linesOf(stderr), ...linesOf(stdout)];
+  for (const telling of TELLING) {
+    const told = lines.map(telling).find((line) => line !== undefined);
+    if (told !== undefined) return `${tool} failed: ${clip(told)}`;
   }
-  const first = both.split('\n').find((line) => line.trim() !== '');
+  const first = lines.find((line) => line.trim() !== '');
   if (exitCode !== 0) return `${tool} ended with exit code ${exitCode}${first ? `: ${clip(first)}` : ''}`;
   return first ? `${tool} printed something else: ${clip(first)}` : `${tool} printed nothing`;
 }
@@ -25,4 +26,6 @@ export function assertEndedWell(tool: string, output: ToolOutput): void {
   if (output.exitCode !== 0) throw new SyntaxError(whyNothing(tool, output));
 }
 
-const clip = (line: string): string => (line.trim().length > 200 ? `${line.trim().slice(0, 200)}…` : line.trim());
+/** The start of a line: some tools print tens of thousands of characters in one. */
+export const clip = (line: string): string =>
+  line.trim().length > 200 ? `${line.trim().slice(0, 200)}…` : line.trim();

@@ -1,4 +1,5 @@
 import type { Json } from './tool-json.ts';
+import { linesOf } from './lines.ts';
 import { textOf } from './tool-json.ts';
 
 /** One GPU, or one partition of a GPU, as one tool lists it. What the tool did not say is absent. */
@@ -34,7 +35,11 @@ export interface GpuListing {
 
 /** A marker by which people and log collectors say that they cut an output. */
 export const isCut = (text: string): boolean =>
-  /^\s*(?:\[[^\]]*truncated[^\]]*\]|-+\s*snipped\s*-+|\.{3})\s*$/im.test(text);
+  linesOf(text).some((line) => {
+    const mark = line.trim().toLowerCase();
+    const inBrackets = mark.startsWith('[') && mark.indexOf(']') === mark.length - 1;
+    return (inBrackets && mark.includes('truncated')) || mark === '...' || /^-+\s*snipped\s*-+$/.test(mark);
+  });
 
 /** "0000:05:00.0" out of what tools print; undefined for anything else. A missing domain is domain 0. */
 export function bdfOf(value: Json | undefined): string | undefined {
@@ -59,14 +64,13 @@ export function told<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K
  * number where both list equally many. What `base` says stays.
  */
 export function fillIn(base: readonly GpuRecord[], other: readonly GpuRecord[]): readonly GpuRecord[] {
-  const keyed = (gpu: GpuRecord) => (gpu.bdf === undefined ? undefined : `${gpu.bdf}-${gpu.partitionId ?? 0}`);
   const addressed = [...base, ...other].every(({ bdf }) => bdf !== undefined);
+  const keyOf = ({ bdf, partitionId, index }: GpuRecord) => (addressed ? `${bdf}-${partitionId ?? 0}` : index);
+  // Of two with one key the first counts.
+  const byKey = new Map(other.map((gpu) => [keyOf(gpu), gpu] as const).toReversed());
+  const comparable = addressed || base.length === other.length;
   return base.map((gpu) => {
-    const match = addressed
-      ? other.find((candidate) => keyed(candidate) === keyed(gpu))
-      : base.length === other.length
-        ? other.find(({ index }) => index === gpu.index)
-        : undefined;
+    const match = comparable ? byKey.get(keyOf(gpu)) : undefined;
     if (!match) return gpu;
     // "N/A" of one tool gives way to an answer of another: sysfs knows partitions that an old amd-smi does not.
     const said = Object.fromEntries(Object.entries(gpu).filter(([, value]) => value !== 'N/A'));

@@ -8,7 +8,7 @@ import { amdgpuSysfs } from './amdgpu-sysfs.ts';
 import { type DiskFree, diskFree } from './disk-free.ts';
 import { dockerVersion } from './docker-version.ts';
 import type { Driver } from './driver.ts';
-import { type Fact, type Reading, type ToolOutput, read } from './fact.ts';
+import { type Fact, type Reading, type ToolOutput, read, tooLong } from './fact.ts';
 import { type GpuListing, type GpuRecord, fillIn } from './gpu-record.ts';
 import { ibstat } from './ibstat.ts';
 import { ibvDevinfo } from './ibv-devinfo.ts';
@@ -64,6 +64,8 @@ export interface HostFacts {
   readonly memlock: Reading<number>;
   readonly numaBalancing: Reading<number>;
   readonly kernelCmdline: Reading<readonly string[]>;
+  /** Outputs that are longer than what is read of a fact, each with its size: of them nothing is known. */
+  readonly tooLong: readonly string[];
 }
 
 /** Everything a host is asked, fallbacks included: one batch, one round trip. */
@@ -105,6 +107,7 @@ export function readHostFacts(outputs: HostOutputs): HostFacts {
     memlock: reading(memlock),
     numaBalancing: reading(numaBalancing),
     kernelCmdline: reading(kernelCmdline),
+    tooLong: Object.entries(outputs).flatMap(([name, output]) => tooLong(name, output) ?? []),
   };
 }
 
@@ -194,12 +197,10 @@ function rdmaIn(outputs: HostOutputs): HostFacts['rdma'] {
   const values = listings.flatMap(([, { value }]) => (value ? [value] : []));
   const [base, ...others] = values;
   if (!base) return { why: whyNone(listings) };
-  const filled = base.map((port) =>
-    others.reduce((merged, other) => {
-      const same = other.find((candidate) => candidate.device === port.device && candidate.port === port.port);
-      return { ...same, ...merged };
-    }, port),
-  );
+  const keyOf = ({ device, port }: RdmaPort) => `${device}/${port}`;
+  // Of two with one name the first counts.
+  const byKey = others.map((ports) => new Map(ports.map((port) => [keyOf(port), port] as const).toReversed()));
+  const filled = base.map((port) => byKey.reduce((merged, other) => ({ ...other.get(keyOf(port)), ...merged }), port));
   return { value: filled.toSorted((one, other) => byName(one.device, other.device) || one.port - other.port) };
 }
 

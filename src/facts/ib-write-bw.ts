@@ -1,5 +1,6 @@
 import type { Fact } from './fact.ts';
-import { assertEndedWell, whyNothing } from './failure.ts';
+import { assertEndedWell, clip, whyNothing } from './failure.ts';
+import { linesOf } from './lines.ts';
 
 /** One-way bandwidth that a test measured. */
 export interface LinkBandwidth {
@@ -20,8 +21,7 @@ export interface BandwidthTest {
 }
 
 /** Lines by which a test says that it failed; the exit code alone is not to be trusted. */
-const FAILED =
-  /^.*(?:Completion with error|Failed status|Failed to |Couldn't |Unable to |\bfailed: |Couldnt |error -?\d+).*$/im;
+const FAILED = /Completion with error|Failed status|Failed to |Couldn't |Unable to |\bfailed: |Couldnt |error -?\d/i;
 
 /** RDMA write bandwidth of a link. Source: perftest(1); "MB/sec" there is 2^20 bytes. */
 export const ibWriteBw: Fact<LinkBandwidth, [test: BandwidthTest]> = {
@@ -41,13 +41,13 @@ export const ibWriteBw: Fact<LinkBandwidth, [test: BandwidthTest]> = {
   ],
   timeoutMs: 60_000,
   parse(output) {
-    const failure = FAILED.exec(`${output.stderr}\n${output.stdout}`);
-    if (failure) throw new SyntaxError(`ib_write_bw failed: ${failure[0].trim()}`);
+    const failure = [...linesOf(output.stderr), ...linesOf(output.stdout)].find((line) => FAILED.test(line));
+    if (failure !== undefined) throw new SyntaxError(`ib_write_bw failed: ${clip(failure)}`);
     assertEndedWell('ib_write_bw', output);
     const rows = rowsIn(output.stdout);
     if (rows.length === 0) {
       throw new SyntaxError(
-        /^\s*\*? ?Waiting for client/im.test(output.stdout)
+        linesOf(output.stdout).some((line) => /^\*? ?Waiting for client/i.test(line.trimStart()))
           ? 'ib_write_bw waited for its other end and printed no result'
           : /BW Test|BW average\[/.test(output.stdout)
             ? 'ib_write_bw printed no result row'
@@ -69,7 +69,7 @@ interface Row {
 
 /** Five numbers: bytes, iterations, peak, average, million messages per second. Zero is no bandwidth but no result. */
 const rowsIn = (text: string): readonly Row[] =>
-  text.split('\n').flatMap((line) => {
+  linesOf(text).flatMap((line) => {
     const cells = line.trim().split(/\s+/);
     if (cells.length !== 5 || !cells.every((cell) => /^\d+(?:\.\d+)?$/.test(cell))) return [];
     const [bytes, , , average, rate] = cells.map(Number) as [number, number, number, number, number];

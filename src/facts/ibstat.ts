@@ -1,6 +1,7 @@
 import type { Fact } from './fact.ts';
 import { assertEndedWell, whyNothing } from './failure.ts';
 import { told } from './gpu-record.ts';
+import { fieldsIn, linesOf, sectionsOf } from './lines.ts';
 import { rdmaDevices } from './rdma-devices.ts';
 import { type RdmaPort, linkLayerOf, physicalStateOf, providerOf, stateOf } from './rdma-port.ts';
 
@@ -12,29 +13,27 @@ export const ibstat: Fact<readonly RdmaPort[]> = {
   parse(output) {
     if (output.stdout.startsWith('/sys/class/infiniband/')) return rdmaDevices.parse(output);
     assertEndedWell('ibstat', output);
-    const ports = output.stdout
-      .split(/^CA '/m)
-      .slice(1)
-      .flatMap((section) => {
-        const [head, ...rest] = section.split(/^\s*Port (?=\d+:)/m);
-        const device = head!.split("'")[0]!;
-        return rest.map((text) => portOf(device, text));
-      });
+    const ports = sectionsOf(linesOf(output.stdout), (line) => line.startsWith("CA '")).flatMap((section) => {
+      const device = section[0]!.split("'")[1]!;
+      return sectionsOf(section, (line) => PORT.test(line)).map((lines) => portOf(device, lines));
+    });
     if (ports.length === 0) throw new SyntaxError(whyNothing('ibstat', output));
     return ports;
   },
 };
 
-function portOf(device: string, text: string): RdmaPort {
-  const field = (name: string) => new RegExp(`^\\s*${name}:\\s+(.+?)\\s*$`, 'm').exec(text)?.[1];
-  const rate = /^\d+(?:\.\d+)?$/.exec(field('Rate') ?? '')?.[0];
+const PORT = /^\s*Port (\d+):/;
+
+function portOf(device: string, lines: readonly string[]): RdmaPort {
+  const fields = fieldsIn(lines);
+  const rate = /^\d+(?:\.\d+)?$/.exec(fields.get('Rate') ?? '')?.[0];
   return told({
     device,
-    port: Number.parseInt(text, 10),
+    port: Number(PORT.exec(lines[0]!)?.[1]),
     driver: providerOf(device),
-    state: stateOf(field('State')?.replace(/^Initializing$/, 'INIT')),
-    physicalState: physicalStateOf(field('Physical state')),
+    state: stateOf(fields.get('State')?.replace(/^Initializing$/, 'INIT')),
+    physicalState: physicalStateOf(fields.get('Physical state')),
     rateGbps: rate === undefined ? undefined : Number(rate),
-    linkLayer: linkLayerOf(field('Link layer')),
+    linkLayer: linkLayerOf(fields.get('Link layer')),
   });
 }

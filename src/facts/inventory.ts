@@ -2,7 +2,7 @@ import type { Gpu, HostInventory, Nic } from '../plan/types.ts';
 import { ipv4In, usableGid } from './gid.ts';
 import type { GpuRecord } from './gpu-record.ts';
 import type { HostFacts } from './host-facts.ts';
-import { type RdmaPort, isUp } from './rdma-port.ts';
+import { type RdmaPort, isUp, onePerDevice } from './rdma-port.ts';
 
 /** What the planner may count on: rows without free bytes, temperatures or times. Empty where a fact could not be read. */
 
@@ -28,13 +28,7 @@ const pciOf = (bdf: string, { computePartition, partitionId }: GpuRecord): strin
     : bdf;
 
 /** The RDMA devices of a host; one with several ports is the first of them that is up. */
-export const nicsOf = ({ rdma }: HostFacts): readonly Nic[] => {
-  const ports = rdma.value ?? [];
-  return [...new Set(ports.map(({ device }) => device))].map((device) => {
-    const own = ports.filter((port) => port.device === device);
-    return nicOf(own.find(isUp) ?? own[0]!);
-  });
-};
+export const nicsOf = ({ rdma }: HostFacts): readonly Nic[] => [...onePerDevice(rdma.value ?? []).values()].map(nicOf);
 
 function nicOf(port: RdmaPort): Nic {
   const gid = usableGid(port.gids ?? []);

@@ -7,7 +7,7 @@ export const kernelRelease: Fact<string> = {
   command: () => ['uname', '-r'],
   timeoutMs: 10_000,
   parse(output) {
-    const release = /^\d+\.\d+\S*$/.exec(output.stdout.trim())?.[0];
+    const release = /^\d+\.\d\S*$/.exec(output.stdout.trim())?.[0];
     if (release === undefined) throw new SyntaxError(whyNothing('uname', output));
     return release;
   },

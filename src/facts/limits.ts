@@ -1,5 +1,6 @@
 import type { Fact } from './fact.ts';
 import { whyNothing } from './failure.ts';
+import { linesOf } from './lines.ts';
 
 /** Memory that a process of this user may lock, in bytes; Infinity for unlimited. Source: proc_pid_limits(5). */
 export const memlock: Fact<number> = {
@@ -7,7 +8,9 @@ export const memlock: Fact<number> = {
   command: () => ['cat', '/proc/self/limits'],
   timeoutMs: 10_000,
   parse(output) {
-    const soft = /^Max locked memory\s+(unlimited|\d+)\s+(?:unlimited|\d+)/m.exec(output.stdout)?.[1];
+    const soft = linesOf(output.stdout)
+      .map((line) => /^Max locked memory\s+(unlimited|\d+)\s+(?:unlimited|\d)/.exec(line)?.[1])
+      .find((found) => found !== undefined);
     if (soft === undefined) throw new SyntaxError(whyNothing('reading /proc/self/limits', output));
     return soft === 'unlimited' ? Infinity : Number(soft);
   },

@@ -1,5 +1,6 @@
 import type { Fact } from './fact.ts';
 import { assertEndedWell, whyNothing } from './failure.ts';
+import { linesOf } from './lines.ts';
 
 /** A TCP socket that listens. */
 export interface Listener {
@@ -15,13 +16,16 @@ export const listeningPorts: Fact<readonly Listener[]> = {
   timeoutMs: 10_000,
   parse(output) {
     assertEndedWell('ss', output);
-    return output.stdout
-      .split('\n')
+    return linesOf(output.stdout)
       .filter((line) => line.trim() !== '' && !line.startsWith('State'))
       .map((line) => {
-        const socket = /^LISTEN\s+\d+\s+\d+\s+(\S+):(\d+)\s/.exec(`${line} `);
-        if (!socket) throw new SyntaxError(whyNothing('ss', { ...output, stdout: line }));
-        return { address: socket[1]!, port: Number(socket[2]) };
+        const [state, , , socket = ''] = line.trimEnd().split(/\s+/);
+        const colon = socket.lastIndexOf(':');
+        const port = socket.slice(colon + 1);
+        if (state !== 'LISTEN' || colon < 1 || !/^\d{1,5}$/.test(port)) {
+          throw new SyntaxError(whyNothing('ss', { ...output, stdout: line }));
+        }
+        return { address: socket.slice(0, colon), port: Number(port) };
       });
   },
 };

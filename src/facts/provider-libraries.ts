@@ -1,5 +1,6 @@
 import type { Fact } from './fact.ts';
 import { whyNothing } from './failure.ts';
+import { linesOf } from './lines.ts';
 
 /** A provider library of libibverbs: the part that knows one make of NIC. */
 export interface ProviderLibrary {
@@ -32,12 +33,12 @@ export const providerLibraries: Fact<readonly ProviderLibrary[], [extra?: string
   ],
   timeoutMs: 10_000,
   parse(output) {
-    const paths = output.stdout.split('\n').map((line) => line.trim());
+    const paths = linesOf(output.stdout).map((line) => line.trim());
     const libraries = paths.flatMap((path) => {
-      const driver = /\/lib([a-z0-9_]+?)(?:-rdmav\d+)?\.so[.\d]*$/.exec(path)?.[1];
+      const driver = /^lib([a-z0-9_]+)(?:-rdmav\d+)?\.so[.\d]*$/.exec(path.slice(path.lastIndexOf('/') + 1))?.[1];
       return driver === undefined || !path.startsWith('/') ? [] : [{ driver, path }];
     });
-    const silent = output.stderr.split('\n').every((line) => line.trim() === '' || /No such file/.test(line));
+    const silent = linesOf(output.stderr).every((line) => line.trim() === '' || /No such file/.test(line));
     if (libraries.length === 0 && !(silent && output.exitCode <= 1)) throw new SyntaxError(whyNothing('find', output));
     return libraries.toSorted((one, other) => one.path.localeCompare(other.path));
   },

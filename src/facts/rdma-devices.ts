@@ -24,19 +24,29 @@ export const rdmaDevices: Fact<readonly RdmaPort[]> = {
   timeoutMs: 20_000,
   parse(output) {
     const files = sysfsFiles(ROOT, output);
-    const ports = new Map<string, { device: string; port: number }>();
-    for (const path of files.keys()) {
-      const match = /\/infiniband\/([^/]+)\/ports\/(\d+)\//.exec(path);
-      if (match) ports.set(`${match[1]}/${match[2]}`, { device: match[1]!, port: Number(match[2]) });
+    const ports = new Map<string, Port>();
+    for (const [path, value] of files) {
+      const [device = '', room, number = '', ...file] = path.slice(ROOT.length + 1).split('/');
+      if (room !== 'ports' || !/^\d+$/.test(number) || file.length === 0) continue;
+      const port = ports.get(`${device}/${number}`) ?? { device, port: Number(number), files: new Map() };
+      ports.set(`${device}/${number}`, port);
+      port.files.set(file.join('/'), value);
     }
     if (ports.size === 0) throw new SyntaxError(`${ROOT} shows no RDMA port`);
-    return [...ports.values()].map(({ device, port }) => portOf(files, device, port));
+    return [...ports.values()].map((port) => portOf(files, port));
   },
 };
 
-function portOf(files: ReadonlyMap<string, string>, device: string, port: number): RdmaPort {
+/** A port and what its own files hold, by their path below it. */
+interface Port {
+  readonly device: string;
+  readonly port: number;
+  readonly files: Map<string, string>;
+}
+
+function portOf(files: ReadonlyMap<string, string>, { device, port, files: own }: Port): RdmaPort {
   const ofDevice = (file: string) => files.get(`${ROOT}/${device}/device/${file}`);
-  const ofPort = (file: string) => files.get(`${ROOT}/${device}/ports/${port}/${file}`);
+  const ofPort = (file: string) => own.get(file);
   const rate = /^(\d+(?:\.\d+)?) Gb\/sec/.exec(ofPort('rate') ?? '')?.[1];
   const numaNode = integerOf(ofDevice('numa_node'));
   return told({
@@ -47,18 +57,18 @@ function portOf(files: ReadonlyMap<string, string>, device: string, port: number
     physicalState: physicalStateOf(ofPort('phys_state')),
     rateGbps: rate === undefined ? undefined : Number(rate),
     linkLayer: linkLayerOf(ofPort('link_layer')),
-    gids: gidsOf(files, `${ROOT}/${device}/ports/${port}`),
+    gids: gidsOf(own),
     netdev: ofPort('gid_attrs/ndevs/0'),
     numaNode: numaNode === -1 ? undefined : numaNode,
   });
 }
 
 /** Undefined when no entry was shown: an empty table and one that could not be read look alike. */
-function gidsOf(files: ReadonlyMap<string, string>, port: string): readonly Gid[] | undefined {
-  const gids = [...files]
+function gidsOf(own: ReadonlyMap<string, string>): readonly Gid[] | undefined {
+  const gids = [...own]
     .flatMap(([path, gid]) => {
-      const index = path.startsWith(`${port}/gids/`) ? integerOf(path.slice(`${port}/gids/`.length)) : undefined;
-      const type = gidTypeOf(files.get(`${port}/gid_attrs/types/${index}`));
+      const index = path.startsWith('gids/') ? integerOf(path.slice('gids/'.length)) : undefined;
+      const type = gidTypeOf(own.get(`gid_attrs/types/${index}`));
       // An empty entry is all zeros, or a bare link-local prefix on InfiniBand that was never filled.
       return index === undefined || /^[0:]*$/.test(gid) ? [] : [{ index, gid: gid.toLowerCase(), type }];
     })

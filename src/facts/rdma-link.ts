@@ -1,6 +1,7 @@
 import type { Fact } from './fact.ts';
 import { assertEndedWell, whyNothing } from './failure.ts';
 import { told } from './gpu-record.ts';
+import { linesOf } from './lines.ts';
 import { type RdmaPort, physicalStateOf, providerOf, stateOf } from './rdma-port.ts';
 import { type Json, at, integerOf, jsonIn, textOf } from './tool-json.ts';
 
@@ -26,12 +27,17 @@ function fromEntry(entry: Json): readonly RdmaPort[] {
   return [portOf(device, port, text('state'), text('physical_state'), text('netdev'))];
 }
 
-const LINE = /^link (\S+)\/(\d+) (?:.*?\s)?state (\S+)(?: physical_state (\S+))?(?: netdev (\S+))?/gm;
-
-const fromText = (text: string): readonly RdmaPort[] =>
-  [...text.matchAll(LINE)].map(([, device, port, state, physical, netdev]) =>
-    portOf(device!, Number(port), state, physical, netdev),
-  );
+/** "link mlx5_0/1 subnet_prefix … state ACTIVE physical_state LINK_UP netdev ib0": names and values in turn. */
+function fromText(text: string): readonly RdmaPort[] {
+  return linesOf(text).flatMap((line) => {
+    const [kind, name = '', ...words] = line.trimEnd().split(' ');
+    const slash = name.lastIndexOf('/');
+    const after = (word: string) => (words.includes(word) ? words[words.indexOf(word) + 1] : undefined);
+    if (kind !== 'link' || slash < 1 || !/^\d+$/.test(name.slice(slash + 1)) || !after('state')) return [];
+    const port = Number(name.slice(slash + 1));
+    return [portOf(name.slice(0, slash), port, after('state'), after('physical_state'), after('netdev'))];
+  });
+}
 
 const portOf = (
   device: string,

@@ -23,6 +23,16 @@ export interface RdmaPort {
 export const isUp = ({ state, physicalState }: RdmaPort): boolean =>
   state === 'ACTIVE' && (physicalState === undefined || physicalState === 'LINKUP');
 
+/** One port of each device, by its name: of several the first that is up, else the first. */
+export function onePerDevice(ports: readonly RdmaPort[]): ReadonlyMap<string, RdmaPort> {
+  const devices = new Map<string, RdmaPort>();
+  for (const port of ports) {
+    const known = devices.get(port.device);
+    if (!known || (!isUp(known) && isUp(port))) devices.set(port.device, port);
+  }
+  return devices;
+}
+
 /** "4: ACTIVE", "PORT_ACTIVE (4)", "Active" → "ACTIVE"; undefined for what is no logical state. */
 export function stateOf(text: string | undefined): string | undefined {
   const word = wordOf(text)?.replace(/^PORT_/, '');
@@ -68,5 +78,11 @@ export function providerOf(...hints: readonly (string | undefined)[]): string | 
   return undefined;
 }
 
-const wordOf = (text: string | undefined): string | undefined =>
-  text === undefined ? undefined : /^(?:\d+:\s*)?([A-Za-z_ ]+?)\s*(?:\(\d+\))?$/.exec(text.trim())?.[1]?.toUpperCase();
+function wordOf(text: string | undefined): string | undefined {
+  const word = text
+    ?.trim()
+    .replace(/^\d+:/, '')
+    .replace(/\(\d+\)$/, '')
+    .trim();
+  return word !== undefined && /^[A-Za-z_ ]+$/.test(word) ? word.toUpperCase() : undefined;
+}

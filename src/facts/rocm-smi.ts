@@ -3,6 +3,7 @@ import { type Driver, driverOf } from './driver.ts';
 import type { Fact } from './fact.ts';
 import { assertEndedWell, whyNothing } from './failure.ts';
 import { type GpuListing, type GpuRecord, bdfOf, isCut, partitionOf, told } from './gpu-record.ts';
+import { fieldOf, linesOf } from './lines.ts';
 import { normaliseProduct } from './products.ts';
 import { type Json, at, integerOf, isObject, jsonIn, mibOf, textOf } from './tool-json.ts';
 
@@ -29,11 +30,12 @@ export const rocmSmi: Fact<RocmSmiListing> = {
   parse(output) {
     assertEndedWell('rocm-smi', output);
     const root = jsonIn(output.stdout);
+    const lines = linesOf(output.stdout);
     const { gpus, driver } = isObject(root)
       ? { gpus: fromCards(root), driver: textOf(at(root, 'system', 'driver version')) }
       : {
-          gpus: fromLines(output.stdout) ?? fromTable(output.stdout),
-          driver: /^Driver version: *(\S+)/im.exec(output.stdout)?.[1],
+          gpus: fromLines(lines) ?? fromTable(lines),
+          driver: lines.map((line) => /^Driver version: *(\S+)/i.exec(line)?.[1]).find((found) => found !== undefined),
         };
     if (gpus.length === 0) throw new SyntaxError(whyNothing('rocm-smi', output));
     return told({ gpus, complete: !isCut(output.stdout), driver: driverOf(driver) });
@@ -53,11 +55,15 @@ function fromCards(root: Readonly<Record<string, Json>>): readonly GpuRecord[] {
 }
 
 /** "GPU[0]  : Card series: AMD Instinct MI300X" lines; undefined when there are none. */
-function fromLines(text: string): readonly GpuRecord[] | undefined {
+function fromLines(lines: readonly string[]): readonly GpuRecord[] | undefined {
   const gpus = new Map<number, Map<string, string>>();
-  for (const [, index, key, value] of text.matchAll(/^GPU\[(\d+)\]\s*:\s*([^:]+?)\s*:\s*(.*?)\s*$/gm)) {
+  for (const line of lines) {
+    const [label = '', rest = ''] = fieldOf(line) ?? [];
+    const [key, value] = fieldOf(rest) ?? [];
+    const index = /^GPU\[(\d+)\]$/.exec(label)?.[1];
+    if (index === undefined || !key) continue;
     const fields = gpus.get(Number(index)) ?? new Map<string, string>();
-    gpus.set(Number(index), fields.set(key!.toLowerCase(), value!));
+    gpus.set(Number(index), fields.set(key.toLowerCase(), value!));
   }
   return gpus.size === 0 ? undefined : [...gpus].map(([index, fields]) => recordOf(index, fields));
 }
@@ -90,18 +96,17 @@ function recordOf(index: number, fields: Fields): GpuRecord {
  * The tables of `rocm-smi` alone and of `--showhw`: a row starts with the number of the GPU; its name may stand on the
  * line below. The id in "[0x0c34 : 0x02]" is the board's in some releases, so only an id of a known product counts.
  */
-function fromTable(text: string): readonly GpuRecord[] {
-  const lines = text.split('\n');
-  const head = lines.findIndex((line) => /^(?:Device|GPU)\s+.*\b(?:Temp|DID|SCLK)\b/.test(line));
+function fromTable(lines: readonly string[]): readonly GpuRecord[] {
+  const head = lines.findIndex((line) => /^(?:Device|GPU)\s/.test(line) && /\b(?:Temp|DID|SCLK)\b/.test(line));
   if (head < 0) return [];
-  const numbered = /PARTITION ID\s*$/.test(lines[head]!);
+  const numbered = lines[head]!.trimEnd().endsWith('PARTITION ID');
   return lines.slice(head + 1).flatMap((line, offset) => {
     const index = /^(\d+)\s{2,}\S/.exec(line)?.[1];
     if (index === undefined) return [];
     const below = lines[head + 2 + offset]?.trim() ?? '';
     const id = /0x[0-9a-f]{4}/i.exec(line)?.[0];
     const partitions = /\b(NPS\d|N\/A),\s*([SDTQC]PX|N\/A)(?:,\s*(\d+))?/.exec(line);
-    const lastColumn = numbered ? /\s(\d+)\s*$/.exec(line)?.[1] : undefined;
+    const lastColumn = numbered ? /\s(\d+)$/.exec(line.trimEnd())?.[1] : undefined;
     return [
       told({
         index: Number(index),

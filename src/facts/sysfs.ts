@@ -1,5 +1,6 @@
 import type { ToolOutput } from './fact.ts';
 import { whyNothing } from './failure.ts';
+import { linesOf } from './lines.ts';
 
 /**
  * Files of sysfs as `grep -H` prints them: "path:value", a line each. They are found by `find -L`, since entries of
@@ -36,12 +37,13 @@ const either = (test: string, patterns: readonly string[]): readonly string[] =>
 /** Every "path:value" under `root`, by path; lines of one file are joined. Throws SyntaxError when there is none. */
 export function sysfsFiles(root: string, output: ToolOutput): ReadonlyMap<string, string> {
   const files = new Map<string, string>();
-  for (const line of output.stdout.split('\n')) {
-    const match = /^(\/[^\s]*?):(.*)$/.exec(line.startsWith(root) ? line : '');
+  for (const line of linesOf(output.stdout)) {
     // A PCI address in a path holds colons too; class paths hold none.
-    if (!match) continue;
-    const [, path, value] = match;
-    files.set(path!, files.has(path!) ? `${files.get(path!)!}\n${value!}` : value!.trim());
+    const colon = line.indexOf(':');
+    const path = line.slice(0, colon);
+    if (colon < 0 || !path.startsWith(root) || /\s/.test(path)) continue;
+    const value = line.slice(colon + 1);
+    files.set(path, files.has(path) ? `${files.get(path)!}\n${value}` : value.trim());
   }
   if (files.size > 0) return files;
   const missing = /No such file or directory/.test(output.stderr);

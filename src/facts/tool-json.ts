@@ -45,15 +45,15 @@ export function integerOf(value: Json | undefined): number | undefined {
   return text !== undefined && /^-?\d+$/.test(text) ? Number(text) : undefined;
 }
 
-const MIB_PER_UNIT: Readonly<Record<string, number>> = {
-  b: 1 / 2 ** 20,
-  kb: 1 / 1024,
-  kib: 1 / 1024,
-  mb: 1,
-  mib: 1,
-  gb: 1024,
-  gib: 1024,
-};
+const MIB_PER_UNIT: ReadonlyMap<string, number> = new Map([
+  ['b', 1 / 2 ** 20],
+  ['kb', 1 / 1024],
+  ['kib', 1 / 1024],
+  ['mb', 1],
+  ['mib', 1],
+  ['gb', 1024],
+  ['gib', 1024],
+]);
 
 /**
  * A size of memory in MiB, out of {value, unit}, a number, or "196592 MB". The "MB" of these tools is 2^20 bytes;
@@ -64,7 +64,7 @@ export function mibOf(value: Json | undefined): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(textOf(inner) ?? '');
   if (!match) return undefined;
   const unit = (isObject(value) ? textOf(value['unit']) : undefined) ?? (match[2] || 'MB');
-  const factor = MIB_PER_UNIT[unit.toLowerCase()];
+  const factor = MIB_PER_UNIT.get(unit.toLowerCase());
   return factor === undefined ? undefined : Number(match[1]) * factor;
 }
 

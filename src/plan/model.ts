@@ -1,5 +1,6 @@
 import { digestOf } from '../spec/canonical.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
+import { withoutEndSlashes } from './slashes.ts';
 import type { ModelPlan } from './types.ts';
 
 /**
@@ -11,7 +12,7 @@ export function modelPlan({ model }: ClusterSpec): ModelPlan {
   const inPlace = usedInPlace(model);
   const revision = hubRevision(model.source) ?? `source-${hex(model.source, 12)}`;
   const path = inPlace ? model.source.slice('file://'.length) : `${model.dir}/${model.id}/${revision}`;
-  return { id: model.id, revision, path: path.replace(/(?<=.)\/+$/, '') };
+  return { id: model.id, revision, path: withoutEndSlashes(path) };
 }
 
 /** True for file:// weights that are not copied. */

@@ -5,9 +5,16 @@ export const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 
 
 /** Device names as people count them: bnxt_re2 before bnxt_re10. */
 export function byDevice(a: string, b: string): number {
-  const [, stemA = a, numberA = ''] = /^(.*?)(\d*)$/.exec(a) ?? [];
-  const [, stemB = b, numberB = ''] = /^(.*?)(\d*)$/.exec(b) ?? [];
+  const [stemA, numberA] = counted(a);
+  const [stemB, numberB] = counted(b);
   return byText(stemA, stemB) || Number(numberA) - Number(numberB) || byText(a, b);
+}
+
+/** "bnxt_re10" → "bnxt_re" and "10". */
+function counted(name: string): readonly [stem: string, number: string] {
+  let end = name.length;
+  while (end > 0 && name[end - 1]! >= '0' && name[end - 1]! <= '9') end -= 1;
+  return [name.slice(0, end), name.slice(end)];
 }
 
 /** Groups in the order in which their first member comes. */

@@ -5,6 +5,7 @@ import { routerVersion } from '../spec/flags.ts';
 import type { ClusterSpec, ManagedRouterSpec } from '../spec/schema.ts';
 import type { RouterRow } from './digest.ts';
 import type { Listener } from './ports.ts';
+import { withoutEndSlashes } from './slashes.ts';
 import type { ExternalRouterPlan } from './types.ts';
 
 /** The external router of a spec, which Tandem neither starts nor stops; undefined when the spec runs its own. */
@@ -13,7 +14,7 @@ export function externalRouter({ router }: ClusterSpec): ExternalRouterPlan | un
   const { url, implementation, apiKey, adminKey } = router.external;
   return {
     kind: 'external',
-    url: url.replace(/\/+$/, ''),
+    url: withoutEndSlashes(url),
     implementation,
     version: routerVersion(router),
     pairingKeys: hasPairingKeys(router),

@@ -13,6 +13,7 @@ const where = {
 
 const Pattern = z.string().refine((text) => {
   try {
+    // oxlint-disable-next-line tandem/regexp-written-out -- A scenario is written by who runs the simulation.
     new RegExp(text, 's');
     return true;
   } catch {
@@ -122,4 +123,5 @@ export class FaultBook {
 
 const onHost = (fault: Fault, host: string) => fault.host === undefined || fault.host === host;
 const matches = (fault: { readonly match: string }, words: readonly string[]) =>
+  // oxlint-disable-next-line tandem/regexp-written-out -- As above.
   new RegExp(fault.match, 's').test(words.join(' '));

@@ -5,7 +5,7 @@ import { RULES } from './rules.ts';
 import type { RuleContext } from './rules/rule.ts';
 import type { ClusterSpec } from './schema.ts';
 import { showPath } from './violation.ts';
-import type { Severity } from './violation.ts';
+import type { Path, Severity } from './violation.ts';
 
 /** One thing that is wrong in a spec file, at the place where it is mended. */
 export interface Diagnostic {
@@ -27,28 +27,50 @@ export interface LoadedSpec {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+/** Most diagnostics that are shown; whoever has mended these sees the next. */
+const MAX_SHOWN = 100;
+
 /** Reads a spec's text; `file` is only a name to show. With `checkNames`, waivers of checks that do not exist are errors. */
 export function loadSpec(text: string, file: string, options: Pick<RuleContext, 'checkNames'> = {}): LoadedSpec {
-  const { document, problems } = readDocument(text);
-  if (!document) return { diagnostics: present(problems, file) };
-  const { spec, holes, violations } = readSpec(document);
+  const { document, problems, untold: unread = 0 } = readDocument(text);
+  if (!document) return { diagnostics: shown(present(problems, file), unread) };
+  const { spec, holes, violations, untold } = readSpec(document);
   const context = { written: document.written, ...options };
   const found = [
     ...violations,
     // A rule judges nothing that the schema or YAML already refused.
-    ...(spec ? RULES.flatMap((rule) => judge((seen) => rule(seen, context), { spec, holes })) : []),
+    ...(spec
+      ? judge(
+          RULES.map((rule) => (seen) => rule(seen, context)),
+          { spec, holes },
+        )
+      : []),
   ];
-  const misread = problems.map(({ path }) => showPath(path));
+  const misread = new Set(problems.flatMap(({ path }) => (path.length > 0 ? [JSON.stringify(path)] : [])));
+  const isMisread = (path: Path) =>
+    misread.size > 0 && path.some((_, index) => misread.has(JSON.stringify(path.slice(0, index + 1))));
   const located = found
-    .filter(({ path }) => !misread.some((bad) => bad !== '' && isWithin(showPath(path), bad)))
+    .filter(({ path }) => !isMisread(path))
     .map((violation) => ({ ...violation, ...document.locate(violation) }));
-  const diagnostics = present([...problems, ...located], file);
-  if (!spec || diagnostics.some(({ severity }) => severity === 'error')) return { diagnostics };
+  const all = present([...problems, ...located], file);
+  const diagnostics = shown(all, untold);
+  if (!spec || all.some(({ severity }) => severity === 'error')) return { diagnostics };
   return { spec, diagnostics };
 }
 
-const isWithin = (path: string, outer: string) =>
-  path === outer || path.startsWith(`${outer}.`) || path.startsWith(`${outer}[`);
+/** The first of them, errors before warnings where both cannot be shown, and how many more there are. */
+function shown(all: readonly Diagnostic[], untold: number): readonly Diagnostic[] {
+  const more = all.length + untold - MAX_SHOWN;
+  if (more <= 0) return all;
+  const first = all.toSorted((a, b) => Number(a.severity === 'warning') - Number(b.severity === 'warning'));
+  const kept = new Set(first.slice(0, MAX_SHOWN));
+  const { file, line, column } = (first[MAX_SHOWN] ?? first.at(-1))!;
+  const message = `there are ${more} more diagnostics, which are not shown`;
+  return [
+    ...all.filter((diagnostic) => kept.has(diagnostic)),
+    { file, line, column, path: '', severity: 'error', message, remedy: 'Mend the first ones, and validate again.' },
+  ];
+}
 
 function present(located: readonly Located[], file: string): Diagnostic[] {
   const diagnostics = located.map(({ line, column, path, severity, message, remedy }) => ({

@@ -1,15 +1,16 @@
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { Document, Pair, YAMLError } from 'yaml';
 import type { Path, Violation } from './violation.ts';
+import { isMergeKey, MAX_COPIES, valueOf } from './yaml-value.ts';
 
 /** A spec file is written by hand; what is larger is something else. */
 const MAX_BYTES = 1024 * 1024;
-/** Deepest list-in-list on one line. */
+/** Deepest nesting that is read, and deepest list-in-list on one line. */
 const MAX_DEPTH = 32;
 /** Most brackets open at once, and widest indentation. */
 const MAX_OPEN = 256;
-/** Most copies that aliases may make. */
-const MAX_ALIASES = 100;
+/** Most errors of YAML that are explained; after as many, those that follow are what the parser made of them. */
+const MAX_EXPLAINED = 100;
 
 export interface Position {
   /** Both count from 1. */
@@ -32,15 +33,21 @@ export interface Located extends Violation, Position {}
 export interface ReadDocument {
   readonly document?: SpecDocument;
   readonly problems: readonly Located[];
+  /** How many more there are than are told. */
+  readonly untold?: number;
 }
 
 /** Reads one YAML document and refuses what could hurt (size, depth, aliases) or mean something else than it looks like. */
 export function readDocument(text: string): ReadDocument {
   const bytes = new TextEncoder().encode(text).length;
-  if (bytes > MAX_BYTES)
-    return refused(`the file has ${bytes} bytes, at most ${MAX_BYTES} are read`, 'Is this a spec?');
+  if (bytes > MAX_BYTES) {
+    return refused(
+      `the file has ${bytes} bytes, at most ${MAX_BYTES} (1 MiB) are read`,
+      'Is this a spec? One of a thousand hosts has a tenth of that; name the right file.',
+    );
+  }
   const deep = firstTooDeep(text);
-  if (deep) return refused('nested too deeply for a spec', 'A spec needs fewer than ten levels.', deep);
+  if (deep) return refused(TOO_DEEP.message, TOO_DEEP.remedy, deep);
 
   const lines = new LineCounter();
   // Duplicate keys are found below: the library compares every key with every other, slow enough to be an attack.
@@ -50,7 +57,8 @@ export function readDocument(text: string): ReadDocument {
     return { line, column: col };
   };
   const index = indexDocument(yaml);
-  const problems: Located[] = relevant([...yaml.errors, ...yaml.warnings], lines).map((error) => {
+  const misread = relevant([...yaml.errors, ...yaml.warnings], lines);
+  const problems: Located[] = misread.slice(0, MAX_EXPLAINED).map((error) => {
     const { message, remedy } = explain(error, text);
     const path = index.pathAt(error.pos[0]);
     return { severity: 'error', path, ...position(Math.min(error.pos[0], text.length)), message, remedy };
@@ -58,8 +66,10 @@ export function readDocument(text: string): ReadDocument {
   problems.push(
     ...index.problems.map(({ offset, ...rest }) => ({ severity: 'error' as const, ...rest, ...position(offset) })),
   );
-  const fatal = index.fatal || yaml.errors.some((error) => !isQuotable(error, text));
-  if (fatal) return { problems };
+  const fatal = index.fatal || yaml.errors.some((error) => !isQuotable(error));
+  if (fatal || misread.length > MAX_EXPLAINED) {
+    return { problems, untold: Math.max(0, misread.length - MAX_EXPLAINED) };
+  }
 
   if (yaml.contents === null) return refused('the file is empty', 'Start from specs/demo.yaml.');
   if (!isMap(yaml.contents)) {
@@ -69,18 +79,20 @@ export function readDocument(text: string): ReadDocument {
       position(yaml.contents.range?.[0] ?? 0),
     );
   }
-  const value = expand(yaml);
-  if (value === undefined) {
-    return refused(
-      `aliases stand for far more than is written (more than ${MAX_ALIASES} copies)`,
-      'Write the values out, or use fewer aliases.',
-      position(index.firstAlias ?? 0),
-    );
+  const read = valueOf(yaml);
+  if (!('value' in read)) {
+    return read.tooMany === undefined
+      ? refused('a merge key must name a mapping', 'Write <<: *NAME, NAME being a mapping.', position(read.noMapping))
+      : refused(
+          `aliases stand for far more than is written (more than ${MAX_COPIES} copies)`,
+          'Write the values out, or use fewer aliases.',
+          position(read.tooMany),
+        );
   }
   return {
     problems,
     document: {
-      value,
+      value: read.value,
       locate: ({ path, target, atKey }) => position(index.offsetOf(target ?? path, atKey ?? false)),
       written: (path) => index.places.get(JSON.stringify(path))?.source,
     },
@@ -91,15 +103,7 @@ function refused(message: string, remedy: string, at: Position = { line: 1, colu
   return { problems: [{ severity: 'error', path: [], message, remedy, ...at }] };
 }
 
-/** Undefined for an alias bomb: the library counts copies before it makes them. */
-function expand(yaml: Document): unknown {
-  try {
-    return yaml.toJS({ maxAliasCount: MAX_ALIASES });
-  } catch (error) {
-    if (error instanceof ReferenceError) return undefined;
-    throw error;
-  }
-}
+const TOO_DEEP = { message: 'nested too deeply for a spec', remedy: 'A spec needs fewer than ten levels.' };
 
 /**
  * Nesting that would exhaust a recursive reader: some 20,000 open brackets end the whole process inside the library. It
@@ -141,7 +145,7 @@ interface Problem {
 function indexDocument(yaml: Document) {
   const places = new Map<string, Place>();
   const problems: Problem[] = [];
-  let firstAlias: number | undefined;
+  const anchors = new Set<string>();
   let fatal = false;
 
   const add = (place: Place) => places.set(JSON.stringify(place.path), place);
@@ -157,12 +161,12 @@ function indexDocument(yaml: Document) {
     open: readonly string[],
   ) {
     const [start, end] = rangeOf(node) ?? [around.offset, around.offset];
+    if (path.length > MAX_DEPTH) return complain(path, start, TOO_DEEP.message, TOO_DEEP.remedy, true);
     add({ path, key: around.key, start, end, source: sourceOf(node) });
     if (isAlias(node)) {
-      firstAlias ??= start;
       if (open.includes(node.source)) {
         complain(path, start, `the alias *${node.source} stands inside of what it names`, 'Write the value out.', true);
-      } else if (!node.resolve(yaml)) {
+      } else if (!anchors.has(node.source)) {
         complain(
           path,
           start,
@@ -176,7 +180,9 @@ function indexDocument(yaml: Document) {
     if (isScalar(node) && typeof node.value === 'string' && node.value.includes('\0')) {
       complain(path, start, 'holds a NUL character, which no program can be given', 'Take it out.');
     }
-    const inside = (isMap(node) || isSeq(node)) && node.anchor !== undefined ? [...open, node.anchor] : open;
+    const anchor = isNode(node) ? (node as { readonly anchor?: string }).anchor : undefined;
+    if (anchor !== undefined) anchors.add(anchor);
+    const inside = anchor === undefined ? open : [...open, anchor];
     if (isSeq(node)) node.items.forEach((item, i) => walk(item, [...path, i], { offset: start }, inside));
     if (isMap(node)) {
       for (const pair of node.items) walkPair(pair, path, start, inside);
@@ -190,8 +196,7 @@ function indexDocument(yaml: Document) {
     }
     const name = typeof pair.key.value === 'string' ? pair.key.value : (pair.key.source ?? '');
     const here = [...path, name];
-    const merges = name === '<<';
-    if (places.has(JSON.stringify(here)) && !merges) {
+    if (places.has(JSON.stringify(here)) && !isMergeKey(pair.key)) {
       complain(here, at, 'is here twice', 'Keep one of the two.');
     }
     walk(pair.value, here, { key: at, offset: at }, open);
@@ -212,7 +217,6 @@ function indexDocument(yaml: Document) {
     places,
     problems,
     fatal,
-    firstAlias,
     offsetOf(path: Path, atKey: boolean): number {
       const place = around(path);
       const wanted = place.path.length === path.length && !atKey;
@@ -243,7 +247,9 @@ function relevant(errors: readonly YAMLError[], lines: LineCounter): YAMLError[]
   const byLine = new Map<number, YAMLError[]>();
   for (const error of tabs.length > 0 ? tabs : errors) {
     const { line } = lines.linePos(error.pos[0]);
-    byLine.set(line, [...(byLine.get(line) ?? []), error]);
+    const same = byLine.get(line);
+    if (same) same.push(error);
+    else byLine.set(line, [error]);
   }
   // Several values of one line may lack their quotes, and each is told.
   return [...byLine.values()].flatMap((same) => (same[0]!.code === 'BAD_SCALAR_START' ? same : same.slice(0, 1)));
@@ -251,7 +257,7 @@ function relevant(errors: readonly YAMLError[], lines: LineCounter): YAMLError[]
 
 /** What was meant where YAML takes the first character for something else: ">=6.3", "@x". Undefined for other errors. */
 function unquotedAt(error: YAMLError, text: string): string | undefined {
-  if (error.code !== 'BAD_SCALAR_START' && !error.message.startsWith('Block scalar header')) return undefined;
+  if (!isQuotable(error)) return undefined;
   const lineStart = text.lastIndexOf('\n', error.pos[0] - 1) + 1;
   const before = text.slice(lineStart, error.pos[0]);
   // In a block the position is behind the ">"; in a flow it is at it.
@@ -261,7 +267,8 @@ function unquotedAt(error: YAMLError, text: string): string | undefined {
 }
 
 /** Errors after which the rest of the document still reads as it was meant. */
-const isQuotable = (error: YAMLError, text: string) => unquotedAt(error, text) !== undefined;
+const isQuotable = (error: YAMLError) =>
+  error.code === 'BAD_SCALAR_START' || error.message.startsWith('Block scalar header');
 
 function explain(error: YAMLError, text: string): { message: string; remedy: string } {
   const unquoted = unquotedAt(error, text);

@@ -55,25 +55,45 @@ export type FlagResolution =
  * The flag that `name` (without dashes) means, as argparse finds it: the exact name or alias, else the only one that
  * begins so. `name` in the answer is the same for every spelling of a flag.
  */
-export function resolveFlag({ flags }: Pick<FlagList, 'flags'>, name: string): FlagResolution {
-  const spellings = new Map<string, string>();
-  for (const [canonical, { aliases = [] }] of Object.entries(flags)) {
-    for (const spelling of [canonical, ...aliases]) spellings.set(spelling, canonical);
-  }
-  const exact = spellings.get(name);
-  if (exact !== undefined) return { kind: 'known', name: exact, flag: flags[exact]! };
-  const matches = [...spellings.keys()].filter((spelling) => name !== '' && spelling.startsWith(name)).toSorted();
+export function resolveFlag(list: Pick<FlagList, 'flags'>, name: string): FlagResolution {
+  const spellings = spellingsOf(list);
+  const matches = matchesOf(spellings, name);
   const [only] = matches;
-  if (only !== undefined && matches.length === 1) return resolveFlag({ flags }, only);
   if (matches.length > 1) return { kind: 'ambiguous', matches };
+  if (only !== undefined) {
+    const canonical = spellings.get(only)!;
+    return { kind: 'known', name: canonical, flag: list.flags[canonical]! };
+  }
   const found = nearest(name, [...spellings.keys()]);
   return { kind: 'unknown', ...(found === undefined ? {} : { nearest: found }) };
 }
 
 /** One name for every spelling of a flag; a name that the list does not know stays as it is. */
 export function canonicalFlag(list: Pick<FlagList, 'flags'>, name: string): string {
-  const found = resolveFlag(list, name);
-  return found.kind === 'known' ? found.name : name;
+  const spellings = spellingsOf(list);
+  const [only, ...more] = matchesOf(spellings, name);
+  return only === undefined || more.length > 0 ? name : spellings.get(only)!;
+}
+
+/** The spellings that `name` may mean: itself, else all that begin so. */
+const matchesOf = (spellings: ReadonlyMap<string, string>, name: string): readonly string[] =>
+  spellings.has(name)
+    ? [name]
+    : [...spellings.keys()].filter((spelling) => name !== '' && spelling.startsWith(name)).toSorted();
+
+const SPELLINGS = new WeakMap<object, ReadonlyMap<string, string>>();
+
+/** Every spelling of every flag, with the flag's own name; made once for each list, and asked for each flag of a spec. */
+function spellingsOf({ flags }: Pick<FlagList, 'flags'>): ReadonlyMap<string, string> {
+  const made = SPELLINGS.get(flags);
+  if (made) return made;
+  const spellings = new Map(
+    Object.entries(flags).flatMap(([canonical, { aliases = [] }]) =>
+      [canonical, ...aliases].map((spelling) => [spelling, canonical] as const),
+    ),
+  );
+  SPELLINGS.set(flags, spellings);
+  return spellings;
 }
 
 /**
@@ -91,7 +111,8 @@ export function engineVersion(
 
 /** "rocm/sgl-dev:v0.5.10.post1-rocm720-mi30x" names 0.5.10.post1. */
 function versionOfTag(image: string): string | undefined {
-  const tag = /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1];
+  const [named = ''] = image.split('@', 1);
+  const tag = /^[^:]*:([^:]+)$/.exec(named.slice(named.lastIndexOf('/') + 1))?.[1];
   return tag && /^v?(\d+\.\d+\.\d+(?:\.?(?:post|rc|dev)\d+)?)(?![\d.])/.exec(tag)?.[1];
 }
 

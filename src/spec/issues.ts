@@ -14,40 +14,59 @@ interface Scope {
   readonly written: (path: Path) => string | undefined;
 }
 
-/** What the schema found wrong, in the words of the spec. Secrets are never repeated in a message. */
+/** Most violations that are put into words; a file with as many is no spec, and each word costs a search for what was meant. */
+const MAX_EXPLAINED = 1_000;
+
+/**
+ * What the schema found wrong, in the words of the spec, and how many more there are beyond the most that are told.
+ * Secrets are never repeated in a message.
+ */
 export function violationsOf(
   issues: readonly Issue[],
   { schema, valueAt, written }: Pick<Scope, 'schema' | 'valueAt' | 'written'>,
-): Violation[] {
-  return issues.flatMap((issue) => explain(issue, { schema, path: [], valueAt, written }));
+): { readonly violations: Violation[]; readonly untold: number } {
+  const all = issues.flatMap((issue) => explain(issue, { schema, path: [], valueAt, written }));
+  const violations = all.slice(0, MAX_EXPLAINED).map((inWords) => inWords());
+  return { violations, untold: all.length - violations.length };
 }
 
-function explain(issue: Issue, scope: Scope): Violation[] {
+/** A violation that is put into words when it is asked for: counting them is cheap. */
+type Untold = () => Violation;
+
+function explain(issue: Issue, scope: Scope): Untold[] {
   const path = [...scope.path, ...(issue.path as Path)];
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => unknownKey(key, path, issue.path as Path, scope));
+      return unknownKeys(issue.keys, path, issue.path as Path, scope);
     case 'invalid_union':
       return explainUnion(issue, path, scope);
     case 'invalid_key':
       return [
-        wrong(
-          path,
-          `${issue.issues[0]?.message ?? 'is no fit name'}, got "${String(path.at(-1))}"`,
-          'Rename it.',
-          true,
-        ),
+        () =>
+          wrong(
+            path,
+            `${issue.issues[0]?.message ?? 'is no fit name'}, got "${shortened(String(path.at(-1)))}"`,
+            'Rename it.',
+            true,
+          ),
       ];
-    default: {
-      const value = scope.valueAt(path);
-      if (value === undefined) return [missing(path, schemaAt(scope.schema, issue.path as Path))];
-      const { wanted, remedy } = want(issue, path, scope);
-      const number = typeof value === 'number' && wanted === 'must be text' ? 'the number ' : '';
-      const got = `${number}${describe(value, path, scope.written)}`;
-      return [wrong(path, `${wanted}, got ${got}${didYouMeanOf(issue, value)}`, remedy)];
-    }
+    default:
+      return [() => misfit(issue, path, scope)];
   }
 }
+
+function misfit(issue: Issue, path: Path, scope: Scope): Violation {
+  const value = scope.valueAt(path);
+  if (value === undefined) return missing(path, schemaAt(scope.schema, issue.path as Path));
+  const { wanted, remedy } = want(issue, path, scope);
+  const number = typeof value === 'number' && wanted === 'must be text' ? 'the number ' : '';
+  const got = isTooManyKeys(issue)
+    ? String(Object.keys(value as object).length)
+    : `${number}${describe(value, path, scope.written)}`;
+  return wrong(path, `${wanted}, got ${got}${didYouMeanOf(issue, value)}`, remedy);
+}
+
+const isTooManyKeys = (issue: Issue): boolean => issue.code === 'too_big' && issue.origin === 'record';
 
 const wrong = (path: Path, message: string, remedy: string, atKey = false): Violation => ({
   severity: 'error',
@@ -62,9 +81,12 @@ function missing(path: Path, schema: z.core.$ZodType | undefined): Violation {
   return wrong(path, 'is missing', `Add ${String(path.at(-1))}${doc ? `: ${lowerFirst(doc)}` : '.'}`);
 }
 
-function unknownKey(key: string, path: Path, below: Path, { schema, valueAt }: Scope): Violation {
-  const here = schemaAt(schema, below);
-  const arms = armsByFit(here, valueAt(path)).map(keysOf);
+function unknownKeys(keys: readonly string[], path: Path, below: Path, { schema, valueAt }: Scope): Untold[] {
+  const arms = armsByFit(schemaAt(schema, below), valueAt(path)).map(keysOf);
+  return keys.map((key) => () => unknownKey(key, path, arms));
+}
+
+function unknownKey(key: string, path: Path, arms: readonly (readonly string[])[]): Violation {
   const [known = []] = arms;
   const choice = arms.map((keys) => keys.join(', ')).join('; or ');
   const at = { severity: 'error', path, target: [...path, key], atKey: true } as const;
@@ -79,15 +101,15 @@ function unknownKey(key: string, path: Path, below: Path, { schema, valueAt }: S
       : found !== undefined
         ? `Write ${found}.`
         : `The keys here are ${choice}.`;
-  return { ...at, message: `unknown key "${key}"${didYouMean(key, known)}`, remedy };
+  return { ...at, message: `unknown key "${shortened(key)}"${didYouMean(key, known)}`, remedy };
 }
 
 /** Speaks of the arm that was meant, or in the union's own words where none fits the kind of the value. */
-function explainUnion(issue: z.core.$ZodIssueInvalidUnion, path: Path, scope: Scope): Violation[] {
+function explainUnion(issue: z.core.$ZodIssueInvalidUnion, path: Path, scope: Scope): Untold[] {
   const union = schemaAt(scope.schema, issue.path as Path);
   const options = unionArms(union);
   const value = scope.valueAt(path);
-  if (value === undefined) return [missing(path, union)];
+  if (value === undefined) return [() => missing(path, union)];
   const fitting = issue.errors
     .map((issues, i) => ({ issues, schema: options[i] }))
     .filter(({ issues }) => issues.every(({ path: at, code }) => at.length > 0 || code === 'unrecognized_keys'));
@@ -95,12 +117,12 @@ function explainUnion(issue: z.core.$ZodIssueInvalidUnion, path: Path, scope: Sc
     .map((arm) => fitting.find(({ schema }) => schema === arm))
     .find((arm) => arm !== undefined);
   if (!meant?.schema) {
-    return [wrong(path, `${issue.message}, got ${describe(value, path, scope.written)}`, hint(union, path))];
+    return [() => wrong(path, `${issue.message}, got ${describe(value, path, scope.written)}`, hint(union, path))];
   }
   // The keys of the other arms are still known when unknown ones are explained: the scope stays at the union for them.
   return meant.issues.flatMap((inner) =>
     inner.code === 'unrecognized_keys' && inner.path.length === 0
-      ? inner.keys.map((key) => unknownKey(key, path, issue.path as Path, scope))
+      ? unknownKeys(inner.keys, path, issue.path as Path, scope)
       : explain(inner, { ...scope, schema: meant.schema!, path }),
   );
 }
@@ -110,8 +132,13 @@ function armsByFit(schema: z.core.$ZodType | undefined, value: unknown): readonl
   const arms = unionArms(schema);
   if (arms.length === 0) return schema ? [schema] : [];
   const written = typeof value === 'object' && value !== null ? Object.keys(value) : [];
-  const strangers = (arm: z.core.$ZodType) => written.filter((key) => !keysOf(arm).includes(key)).length;
-  return arms.toSorted((a, b) => strangers(a) - strangers(b));
+  const strangers = new Map(
+    arms.map((arm) => {
+      const known = new Set(keysOf(arm));
+      return [arm, written.filter((key) => !known.has(key)).length];
+    }),
+  );
+  return arms.toSorted((a, b) => strangers.get(a)! - strangers.get(b)!);
 }
 
 function want(issue: Issue, path: Path, { valueAt, written, schema }: Scope): { wanted: string; remedy: string } {
@@ -157,8 +184,11 @@ function plainly(expected: string, value: unknown): string | undefined {
 
 function bound(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig): string {
   const limit = Number(issue.code === 'too_small' ? issue.minimum : issue.maximum);
-  if (issue.origin === 'string') return 'not be empty';
-  if (issue.origin === 'array') return `have at least ${limit} ${limit === 1 ? 'entry' : 'entries'}`;
+  if (issue.origin === 'string')
+    return issue.code === 'too_small' ? 'not be empty' : `have at most ${limit} characters`;
+  if (issue.origin === 'record') return `have at most ${limit} keys`;
+  if (issue.origin === 'array' && issue.code === 'too_small')
+    return `have at least ${limit} ${limit === 1 ? 'entry' : 'entries'}`;
   if (issue.code === 'too_small') return issue.inclusive === false ? `be more than ${limit}` : `be at least ${limit}`;
   return issue.inclusive === false ? `be less than ${limit}` : `be at most ${limit}`;
 }
@@ -166,16 +196,16 @@ function bound(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig): string
 const didYouMeanOf = (issue: Issue, value: unknown) =>
   issue.code === 'invalid_value' && typeof value === 'string' ? didYouMean(value, issue.values.map(String)) : '';
 
-const KINDS: Readonly<Record<string, string>> = {
-  string: 'text',
-  number: 'a number',
-  int: 'a whole number',
-  boolean: 'true or false',
-  array: 'a list',
-  object: 'a mapping',
-  record: 'a mapping',
-};
-const kindOf = (expected: string) => KINDS[expected] ?? expected;
+const KINDS: ReadonlyMap<string, string> = new Map([
+  ['string', 'text'],
+  ['number', 'a number'],
+  ['int', 'a whole number'],
+  ['boolean', 'true or false'],
+  ['array', 'a list'],
+  ['object', 'a mapping'],
+  ['record', 'a mapping'],
+]);
+const kindOf = (expected: string) => KINDS.get(expected) ?? expected;
 
 const isScalar = (value: unknown) => typeof value !== 'object' || value === null;
 
@@ -188,8 +218,10 @@ function describe(value: unknown, path: Path, written: (path: Path) => string | 
   const text = written(path) ?? JSON.stringify(value);
   if (path.some((key) => SECRET_PLACES.has(String(key)))) return 'a value that is not shown here';
   if (typeof value !== 'string') return text;
-  return value === '' ? 'an empty text' : JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}…` : value);
+  return value === '' ? 'an empty text' : JSON.stringify(shortened(value));
 }
+
+const shortened = (text: string): string => (text.length > 60 ? `${text.slice(0, 57)}…` : text);
 
 const SECRET_PLACES = new Set(['token', 'password', 'becomePassword', 'apiKey', 'adminKey', 'secretEnv']);
 

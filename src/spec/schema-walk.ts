@@ -20,7 +20,7 @@ export function schemaAt(schema: z.core.$ZodType, path: Path): z.core.$ZodType |
   }
   const next =
     here instanceof z.ZodObject
-      ? here.def.shape[first]
+      ? ownField(here.def.shape, first)
       : here instanceof z.ZodArray
         ? here.def.element
         : here instanceof z.ZodRecord
@@ -28,6 +28,10 @@ export function schemaAt(schema: z.core.$ZodType, path: Path): z.core.$ZodType |
           : undefined;
   return next && schemaAt(next, rest);
 }
+
+/** A key named "constructor" is none of the schema's, although every object answers to it. */
+const ownField = <T>(shape: Readonly<Record<string, T>>, key: string | number): T | undefined =>
+  Object.hasOwn(shape, key) ? shape[key] : undefined;
 
 /** The keys that a mapping of this schema may have; none for everything else. */
 export function keysOf(schema: z.core.$ZodType | undefined): string[] {

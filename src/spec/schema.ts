@@ -32,9 +32,15 @@ const FlagValue = z.union(
   'must be text, a number, true, false or a list',
 );
 export type FlagValue = z.infer<typeof FlagValue>;
+/** More than any release of SGLang or a router has. Each flag is looked up among some six hundred spellings. */
+const MAX_FLAGS = 1_000;
 const args = (of: string) =>
   z
     .record(z.string(), FlagValue)
+    .check(({ value, issues }) => {
+      if (Object.keys(value).length <= MAX_FLAGS) return;
+      issues.push({ code: 'too_big', origin: 'record', maximum: MAX_FLAGS, inclusive: true, input: value });
+    })
     .default({})
     .describe(
       `Flags of ${of} without the leading dashes. true gives a bare flag, false leaves it out, a list repeats values.`,
@@ -154,7 +160,7 @@ const Engine = z.strictObject({
 
 const Gpus = z.strictObject({
   product: text().describe('GPU product, as in MI300X.'),
-  count: z.int().min(0).describe('Number of GPUs on each host.'),
+  count: z.int().min(0).max(1024).describe('Number of GPUs on each host.'),
 });
 
 const Jump = z.strictObject({
@@ -237,7 +243,11 @@ const role = (name: string) =>
   });
 
 const versionRange = () =>
-  z.string().regex(/^\s*(?:(?:>=|<=|>|<|=|\^|~)?\s*\d+(?:\.\d+){0,3}\s*)+$/, 'must be a version range such as ">=6.3"');
+  z.string().max(100, { abort: true }).regex(VERSION_RANGE, 'must be a version range such as ">=6.3"');
+
+/** Versions of up to four numbers with nine digits, a comparison before each or not; between two a blank or a comparison. */
+const VERSION_RANGE =
+  /^\s*(?:(?:[<>]=?|[=^~])\s*)?\d{1,9}(?:\.\d{1,9}){0,3}(?:(?:\s+|\s*(?:[<>]=?|[=^~])\s*)\d{1,9}(?:\.\d{1,9}){0,3})*\s*$/;
 
 const Rocm = z.strictObject({
   version: versionRange().default('>=6.3').describe('Accepted range of ROCm on the hosts, quoted. Default ">=6.3".'),

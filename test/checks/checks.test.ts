@@ -36,7 +36,7 @@ it('a healthy host passes every check that concerns it', () => {
   const findings = judge();
   expect(findings.filter(({ verdict }) => verdict !== 'pass')).toEqual([]);
   expect(findings.map(({ check }) => check)).toEqual(
-    HOST_CHECKS.map(({ name }) => name).filter((name) => name !== 'rdma-transport'),
+    HOST_CHECKS.map(({ name }) => name).filter((name) => !['rdma-transport', 'tool-output'].includes(name)),
   );
 });
 
@@ -53,7 +53,7 @@ describe('a host of which nothing could be read', () => {
     const findings = judge(outputs, {}, {});
     expect(findings.map(({ check, verdict }) => [check, verdict])).toEqual(
       HOST_CHECKS.map(({ name }) => name)
-        .filter((name) => name !== 'rdma-transport')
+        .filter((name) => !['rdma-transport', 'tool-output'].includes(name))
         .map((name) => [name, ADVISORY.includes(name) ? 'warn' : 'fail']),
     );
     expect(findings.every(({ evidence, remedy }) => / could not be read: \S/.test(evidence) && remedy)).toBe(true);
@@ -509,6 +509,20 @@ describe('each check', () => {
       'rdma.transport is tcp, wanted for production is rdma: no RDMA device, link or bandwidth is checked',
       {},
       { rdma: { ...DEMAND.rdma, transport: 'tcp' } },
+    ],
+    [
+      'tool-output',
+      'a tool that printed more than 256 KiB',
+      'warn',
+      'rocminfo printed 262145 bytes, cut at the 262144 (256 KiB) that are read of a fact, which tell nothing without the rest',
+      { rocminfo: printed('x'.repeat(262_145)) },
+    ],
+    [
+      'port-free',
+      'a list of sockets that is longer than 256 KiB',
+      'fail',
+      'Listening ports could not be read: listening-ports printed 315000 bytes, cut at the 262144 (256 KiB) that are read of a fact, which tell nothing without the rest; wanted free: 30000',
+      { 'listening-ports': printed('LISTEN 0 128 0.0.0.0:22 0.0.0.0:*\n'.repeat(9_000) + ' '.repeat(9_000)) },
     ],
   ];
 

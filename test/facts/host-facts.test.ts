@@ -234,8 +234,9 @@ describe('the NICs of a host', () => {
 
 describe('a host of which nothing could be read', () => {
   it('has a reason for every fact and an empty inventory', () => {
-    const facts = readHostFacts({});
+    const { tooLong, ...facts } = readHostFacts({});
+    expect(tooLong).toEqual([]);
     expect(Object.values(facts).every(({ value, why }) => value === undefined && why!.length > 0)).toBe(true);
-    expect([gpusOf(facts), nicsOf(facts), providerLibrariesOf(facts)]).toEqual([[], [], []]);
+    expect([gpusOf, nicsOf, providerLibrariesOf].map((rows) => rows({ tooLong, ...facts }))).toEqual([[], [], []]);
   });
 });

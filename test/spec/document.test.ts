@@ -1,6 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
 import { BASE, changed, DECODE, diagnose, PREFILL } from './diagnose.ts';
 
+const numbers = (count: number, line: (i: number) => string) =>
+  Array.from({ length: count }, (_, index) => line(index + 1)).join('');
+
 describe('a file that is no proper YAML', () => {
   it.each<[string, string, string[]]>([
     ['an empty file is refused', '', ['1:1 error : the file is empty → Start from specs/demo.yaml.']],
@@ -14,12 +17,16 @@ describe('a file that is no proper YAML', () => {
     [
       'more than 1 MiB is not read',
       '#'.repeat(1024 * 1024 + 1),
-      ['1:1 error : the file has 1048577 bytes, at most 1048576 are read → Is this a spec?'],
+      [
+        '1:1 error : the file has 1048577 bytes, at most 1048576 (1 MiB) are read → Is this a spec? One of a thousand hosts has a tenth of that; name the right file.',
+      ],
     ],
     [
       'the size counts in bytes, not characters',
       '# ' + 'é'.repeat(1024 * 512),
-      ['1:1 error : the file has 1048578 bytes, at most 1048576 are read → Is this a spec?'],
+      [
+        '1:1 error : the file has 1048578 bytes, at most 1048576 (1 MiB) are read → Is this a spec? One of a thousand hosts has a tenth of that; name the right file.',
+      ],
     ],
     [
       'a second document is refused where it begins',
@@ -72,11 +79,50 @@ describe('a file that is no proper YAML', () => {
     ],
     [
       'an alias bomb is refused before it is expanded',
-      'a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n' +
+      'a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n' +
         BASE,
       [
-        '2:8 error : aliases stand for far more than is written (more than 100 copies) → Write the values out, or use fewer aliases.',
+        '4:38 error : aliases stand for far more than is written (more than 10000 copies) → Write the values out, or use fewer aliases.',
       ],
+    ],
+    [
+      'a hundred mappings that each merge the one before twice are refused before they are built',
+      BASE + 'x0: &x0 { a: 1 }\n' + numbers(100, (i) => `x${i}: &x${i} { <<: [*x${i - 1}, *x${i - 1}] }\n`) + 'y: 1\n',
+      [
+        '28:18 error : aliases stand for far more than is written (more than 10000 copies) → Write the values out, or use fewer aliases.',
+      ],
+    ],
+    [
+      'merge keys that copy a growing mapping again and again are refused',
+      BASE + 'x0: &x0 { a: 1 }\n' + numbers(200, (i) => `x${i}: &x${i} { <<: *x${i - 1}, k${i}: 1 }\n`),
+      [
+        '117:19 error : aliases stand for far more than is written (more than 10000 copies) → Write the values out, or use fewer aliases.',
+      ],
+    ],
+    [
+      'a merge key that names no mapping is told',
+      changed(['args: {}', 'args: { <<: 5 }']),
+      ['7:11 error : a merge key must name a mapping → Write <<: *NAME, NAME being a mapping.'],
+    ],
+    [
+      'keys that every object of JavaScript answers to are as unknown as any',
+      changed(['engine:', 'constructor: { x: 1 }\nengine:'], ['    - { name: p0,', '    - { toString: 1, name: p0,']),
+      [
+        '4:1 error : unknown key "constructor" → The keys here are specVersion, name, site, model, engine, hosts, prefill, decode, rocm, rdma, checks, router, acceptance, upgrade.',
+        '12:9 error hosts.list[0]: unknown key "toString" → The keys here are name, address, port, user, hostKey, fabricAddress, gpus.',
+      ],
+    ],
+    [
+      'a version range of 60,000 digits is refused',
+      BASE + `rocm: { version: "${'1'.repeat(60_000)}x" }\n`,
+      [
+        `17:18 error rocm.version: must have at most 100 characters, got "${'1'.repeat(57)}…" → Correct version: accepted range of ROCm on the hosts, quoted. Default ">=6.3".`,
+      ],
+    ],
+    [
+      'more levels than a spec has are refused',
+      BASE + `x: ${'{ a: '.repeat(40)}1${' }'.repeat(40)}\n`,
+      [`17:164 error x${'.a'.repeat(32)}: nested too deeply for a spec → A spec needs fewer than ten levels.`],
     ],
     [
       'what is wrong behind an alias is told where the alias stands',
@@ -174,5 +220,41 @@ describe('a file that YAML reads as it looks', () => {
     ['a byte order mark may come first', '\uFEFF' + BASE],
   ])('%s', (_title, text) => {
     expect(diagnose(text)).toEqual([]);
+  });
+});
+
+describe('a file with very many errors', () => {
+  const UNKNOWN = numbers(70_000, (i) => `zz${i}: 1\n`);
+
+  it('shows a hundred of them in the order of the file, and counts the rest', () => {
+    const diagnostics = diagnose(BASE + UNKNOWN);
+    expect(diagnostics.length).toBe(101);
+    expect(diagnostics[0]).toMatch(/^17:1 error : unknown key "zz1" → /);
+    expect(diagnostics[99]).toMatch(/^116:1 error : unknown key "zz100" → /);
+    expect(diagnostics[100]).toBe(
+      '117:1 error : there are 69900 more diagnostics, which are not shown → Mend the first ones, and validate again.',
+    );
+  });
+
+  it('tells of 40,000 misspelt flags in one line', () => {
+    const flags = numbers(40_000, (i) => `tp-sise${i}: 1, `);
+    expect(diagnose(changed(['args: {}', `args: { ${flags}}`]))).toEqual([
+      '7:9 error engine.args: must have at most 1000 keys, got 40000 → Correct args: flags of both roles without the leading dashes. true gives a bare flag, false leaves it out, a list repeats values.',
+    ]);
+  });
+
+  it('names the nearest flag of each of 300, a hundred of them shown', () => {
+    const flags = numbers(300, (i) => `kv-cache-dtypo${i}: 1, `);
+    const diagnostics = diagnose(changed(['args: {}', `args: { ${flags}}`]));
+    expect(diagnostics[0]).toMatch(
+      /unknown flag "kv-cache-dtypo1" of sglang 0\.5\.23, did you mean "kv-cache-dtype"\?/,
+    );
+    expect(diagnostics.at(-1)).toMatch(/there are 200 more diagnostics/);
+  });
+
+  it('counts what YAML itself cannot read', () => {
+    const diagnostics = diagnose(BASE + numbers(5_000, (i) => `z${i}: @x\n`));
+    expect(diagnostics.length).toBe(101);
+    expect(diagnostics.at(-1)).toMatch(/there are 4900 more diagnostics/);
   });
 });

@@ -59,6 +59,14 @@ export class Answer {
   }
 }
 
+/** Longest mark, in bytes: a home folder has at most 4,096. What is longer was not printed by the runner. */
+const MARK_LIMIT_BYTES = 8_192;
+const LINE_END = 0x0a;
+
+/**
+ * Reads one stream as it comes. Each byte is looked at once, however the stream is cut into chunks: of text that is no
+ * mark, only as much is kept back as could be the beginning of a nonce, and of a mark, what came of it.
+ */
 class Stream {
   readonly parts: readonly Part[];
   readonly ends: { exitCode: number; timedOut: boolean }[] = [];
@@ -70,7 +78,10 @@ class Stream {
   other = '';
   readonly #nonce: Buffer;
   readonly #limitBytes: number;
+  /** The end of the text so far, shorter than the nonce. */
   #rest: Buffer = Buffer.alloc(0);
+  /** What came of a mark behind its nonce; undefined while text comes. */
+  #mark: { readonly chunks: Buffer[]; size: number } | undefined;
   #current: Part | undefined;
 
   constructor(nonce: string, commands: number, limitBytes: number) {
@@ -80,26 +91,48 @@ class Stream {
   }
 
   push(chunk: Buffer): void {
-    this.#rest = Buffer.concat([this.#rest, chunk]);
-    for (;;) {
-      const at = this.#rest.indexOf(this.#nonce);
-      const end = at < 0 ? -1 : this.#rest.indexOf('\n', at);
-      if (end < 0) {
-        // A mark may have begun at the end: keep as much as could belong to it.
-        const text = at < 0 ? Math.max(0, this.#rest.length - this.#nonce.length + 1) : at;
-        this.#take(this.#rest.subarray(0, text));
-        this.#rest = this.#rest.subarray(text);
-        return;
-      }
-      this.#take(this.#rest.subarray(0, at));
-      this.#mark(this.#rest.subarray(at + this.#nonce.length + 1, end).toString());
-      this.#rest = this.#rest.subarray(end + 1);
+    for (let left: Buffer | undefined = chunk; left !== undefined;) {
+      left = this.#mark ? this.#readMark(this.#mark, left) : this.#readText(left);
     }
   }
 
   /** The text that is not the runner's, with what still waited for the end of a mark. */
   otherText(): string {
-    return this.other + (this.#current ? '' : this.#rest.toString());
+    const waiting = this.#mark ? [this.#nonce, ...this.#mark.chunks] : [this.#rest];
+    return this.other + (this.#current ? '' : Buffer.concat(waiting).toString());
+  }
+
+  /** Takes text up to the next nonce. Returns what is behind it; undefined when all is read. */
+  #readText(data: Buffer): Buffer | undefined {
+    const text = this.#rest.length === 0 ? data : Buffer.concat([this.#rest, data]);
+    const at = text.indexOf(this.#nonce);
+    if (at < 0) {
+      const kept = Math.max(0, text.length - this.#nonce.length + 1);
+      this.#take(text.subarray(0, kept));
+      this.#rest = text.subarray(kept);
+      return undefined;
+    }
+    this.#take(text.subarray(0, at));
+    this.#rest = Buffer.alloc(0);
+    this.#mark = { chunks: [], size: 0 };
+    return text.subarray(at + this.#nonce.length);
+  }
+
+  /** Takes a mark up to the end of its line. Returns what is behind it; undefined when all is read. */
+  #readMark(mark: { readonly chunks: Buffer[]; size: number }, data: Buffer): Buffer | undefined {
+    const end = data.indexOf(LINE_END);
+    const line = end < 0 ? data : data.subarray(0, end);
+    mark.chunks.push(line);
+    mark.size += line.length;
+    if (mark.size > MARK_LIMIT_BYTES) {
+      this.#mark = undefined;
+      for (const text of [this.#nonce, ...mark.chunks]) this.#take(text);
+      return end < 0 ? undefined : data.subarray(end);
+    }
+    if (end < 0) return undefined;
+    this.#mark = undefined;
+    this.#obey(Buffer.concat(mark.chunks).toString().slice(1)); // A blank is behind the nonce.
+    return data.subarray(end + 1);
   }
 
   #take(data: Buffer): void {
@@ -114,8 +147,8 @@ class Stream {
     part.size += data.length;
   }
 
-  #mark(text: string): void {
-    const [kind, index, exitCode, timedOut] = text.split(' ');
+  #obey(text: string): void {
+    const [kind, index, exitCode, timedOut] = text.split(' ', 4);
     if (kind !== 'H') this.begun = true;
     if (kind === 'X') this.refusal = text.slice(2);
     if (kind === 'H') this.home = text.slice(2);

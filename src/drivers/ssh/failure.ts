@@ -5,7 +5,7 @@ import type { HostRef } from '../../plan/types.ts';
 export function connectFailure(ref: HostRef, stderr: string): DeployError {
   const evidence = stderr.trim().slice(-2_048);
   const at = place(ref);
-  if (/host key verification failed|host identification has changed|no .*host key is known/i.test(stderr)) {
+  if (/host key verification failed|host identification has changed|no \S{1,40} host key is known/i.test(stderr)) {
     return new DeployError({
       code: 'HOST_KEY_MISMATCH',
       message: `${at} showed a host key that is unknown or not the expected one`,

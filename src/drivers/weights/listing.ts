@@ -188,7 +188,7 @@ async function webSizes(
   const { stdout, stderr, exitCode } = await web.host.run({ argv, stdin, timeoutMs: ANSWER_TIMEOUT_MS });
   const answers = stdout.split(/^= (\d{3})$/m); // headers, status, headers, status, …, rest
   return files.map((file, index) => {
-    const [headers = '', status = '000'] = answers.slice(2 * index);
+    const [headers = '', status = '000'] = answers.slice(2 * index, 2 * index + 2);
     if (status !== '200')
       throw webFailure(web.host, locate(file.path), { status: Number(status), exitCode, seen: stderr.trim() });
     const last = headers.split(/^HTTP\/[\d.]+ \d{3}/m).at(-1)!; // After redirects: the headers of the file itself.

@@ -9,27 +9,31 @@ export function format(template: string, value: unknown): string {
   if (template === 'json') return JSON.stringify(value);
   return template
     .replace(/\\([tn])/g, (_, letter: string) => (letter === 't' ? '\t' : '\n'))
-    .replace(ACTION, (_, action: string) => evaluate(action, value));
+    .replace(ACTION, (_, action: string) => evaluate(bare(action), value));
 }
 
 /** The client reads the template before it asks the engine. Throws `DockerError` for one that it cannot read. */
 export function checkTemplate(template: string): void {
   if (template.split('{{').length !== template.split('}}').length) throw parseError('unclosed action');
   for (const [, action = ''] of template.matchAll(ACTION)) {
-    const expression = /^json\s+(.+)$/.exec(action)?.[1] ?? action;
+    const expression = asJson(bare(action)) ?? bare(action);
     if (INDEX.test(expression) || FIELD.test(expression)) continue;
     const word = /^\w+/.exec(expression)?.[0];
     throw parseError(word ? `function "${word}" not defined` : `unexpected "${expression}" in operand`);
   }
 }
 
-const ACTION = /\{\{-?\s*(.*?)\s*-?\}\}/gs;
+const ACTION = /\{\{([^{}]*)\}\}/g;
+/** Without the dashes that trim blanks, and without blanks. */
+const bare = (action: string): string => action.replace(/^-/, '').replace(/-$/, '').trim();
+const asJson = (action: string): string | undefined =>
+  /^json\s/.test(action) ? action.slice('json'.length).trim() : undefined;
 const INDEX = /^\(?index\s+(\.\S*)\s+"((?:[^"\\]|\\.)*)"\)?$/;
 const FIELD = /^\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?$/;
 
 function evaluate(action: string, value: unknown): string {
-  const json = /^json\s+(.+)$/.exec(action);
-  if (json) return JSON.stringify(reach(json[1]!, value) ?? null);
+  const json = asJson(action);
+  if (json !== undefined) return JSON.stringify(reach(json, value) ?? null);
   const found = reach(action, value);
   if (found === undefined || found === null) return '<no value>';
   if (typeof found === 'object') return goMap(found);

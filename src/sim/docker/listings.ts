@@ -59,6 +59,7 @@ function hasLabel(labels: Readonly<Record<string, string>>, asked: string): bool
 
 /** The filter is a regular expression on "/name" or "name". */
 function matchesName(name: string, pattern: string): boolean {
+  // oxlint-disable-next-line tandem/regexp-written-out -- As Docker does; what Tandem asks for is its own constant.
   const expression = new RegExp(pattern);
   return expression.test(name) || expression.test(`/${name}`);
 }

@@ -235,7 +235,7 @@ function fits({ takes, suffixes }: Flag, value: string | number): boolean {
     case 'int':
       return /^[-+]?\d+$/.test(text) || (suffixes === true && /^\d+(?:\.\d+)?[kmgt]i?$/i.test(text));
     case 'float':
-      return /^[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?$/i.test(text);
+      return /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?$/i.test(text);
     case 'json':
       return isJson(text);
     default:

@@ -6,7 +6,7 @@ import type { Rule } from './rule.ts';
 /** Words of a variable's name that say its value is a secret: HF_TOKEN, not TOKENIZERS_PARALLELISM. */
 const SECRET_WORD =
   /(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|APIKEY|(?:API|ACCESS|SECRET|PRIVATE|ADMIN)_KEY)(?:_|$)/i;
-const LOGIN_IN_URL = /:\/\/[^/@\s]+:[^/@\s]+@/;
+const LOGIN_IN_URL = /:\/\/[^/@\s:]+:[^/@\s]+@/;
 
 /** A secret written out would be in the spec's digest, in event histories and in docker inspect. */
 export const plainSecrets: Rule = function* (spec) {

@@ -14,17 +14,21 @@ export const enoughGpus: Rule = function* (spec) {
 };
 
 /** Hosts whose GPUs one of the roles may use: of its product, and among its `hosts` where it names some. */
-export const eligibleHosts = (spec: ClusterSpec, ...roles: readonly ('prefill' | 'decode')[]): HostSpec[] =>
-  spec.hosts.list.filter(({ name, gpus }) =>
-    roles.some(
-      (role) =>
-        gpus.product === spec[role].gpus.product && gpus.count > 0 && (spec[role].hosts?.includes(name) ?? true),
-    ),
+export function eligibleHosts(spec: ClusterSpec, ...roles: readonly ('prefill' | 'decode')[]): HostSpec[] {
+  const wanted = roles.map((role) => {
+    const { gpus, hosts } = spec[role];
+    return { product: gpus.product, names: hosts && new Set(hosts) };
+  });
+  return spec.hosts.list.filter(
+    ({ name, gpus }) =>
+      gpus.count > 0 && wanted.some(({ product, names }) => gpus.product === product && (names?.has(name) ?? true)),
   );
+}
 
 function* roleFits(spec: ClusterSpec, role: 'prefill' | 'decode') {
   const { replicas, hostsPerReplica, gpus, hosts: named } = spec[role];
-  if (named?.some((name) => !spec.hosts.list.some((host) => host.name === name))) return; // knownHosts says so.
+  const known = new Set(spec.hosts.list.map(({ name }) => name));
+  if (named?.some((name) => !known.has(name))) return; // knownHosts says so.
   const eligible = eligibleHosts(spec, role);
   const among = named ? ` among ${role}.hosts` : '';
   if (eligible.length === 0) {

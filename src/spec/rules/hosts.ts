@@ -22,8 +22,10 @@ export const distinctAddresses: Rule = function* ({ hosts }) {
 /** Engines bind and register at the fabric address, so a shared one would send requests to the wrong host. */
 export const distinctFabricAddresses: Rule = function* ({ hosts }) {
   const withGpus = hosts.list.map((host) => (host.gpus.count > 0 ? fabricAddressOf(host).toLowerCase() : undefined));
+  const firsts = new Map<string | undefined, number>();
   for (const [i, address] of withGpus.entries()) {
-    const first = withGpus.indexOf(address);
+    const first = firsts.get(address) ?? i;
+    firsts.set(address, first);
     if (address === undefined || first === i) continue;
     if (samePlace(hosts.list[first]!, hosts.list[i]!)) continue; // distinctAddresses says so.
     yield error({
@@ -53,6 +55,7 @@ function* repeats(list: readonly HostSpec[], field: string, keyOf: (host: HostSp
 /** Every host that a role, the router or a waiver names is in hosts.list. */
 export const knownHosts: Rule = function* ({ hosts, prefill, decode, router, checks }) {
   const names = hosts.list.map(({ name }) => name);
+  const known = new Set(names);
   const unknown = (name: string, path: Path) =>
     error({
       path,
@@ -60,18 +63,19 @@ export const knownHosts: Rule = function* ({ hosts, prefill, decode, router, che
       remedy: hostRemedy(name, names),
     });
   for (const role of ROLES) {
-    const wanted = (role === 'prefill' ? prefill : decode).hosts ?? [];
-    for (const [i, name] of wanted.entries()) {
+    const before = new Set<string>();
+    for (const [i, name] of ((role === 'prefill' ? prefill : decode).hosts ?? []).entries()) {
       const path = [role, 'hosts', i];
-      if (!names.includes(name)) yield unknown(name, path);
-      else if (wanted.indexOf(name) < i) {
+      if (!known.has(name)) yield unknown(name, path);
+      else if (before.has(name)) {
         yield error({ path, message: `${name} is here twice`, remedy: 'Name every host once.' });
       }
+      before.add(name);
     }
   }
-  if (!('external' in router) && !names.includes(router.host)) yield unknown(router.host, ['router', 'host']);
+  if (!('external' in router) && !known.has(router.host)) yield unknown(router.host, ['router', 'host']);
   for (const [i, { host }] of checks.waive.entries()) {
-    if (host !== undefined && !names.includes(host)) yield unknown(host, ['checks', 'waive', i, 'host']);
+    if (host !== undefined && !known.has(host)) yield unknown(host, ['checks', 'waive', i, 'host']);
   }
 };
 

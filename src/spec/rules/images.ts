@@ -24,7 +24,7 @@ const HUB_SOURCE = /^hf:\/\/[^/@\s]+\/[^/@\s]+(?:@[^@\s]+)?$/;
 /** Weights come from a place that Tandem can read, at a revision that does not move. */
 export const readableSource: Rule = function* ({ model }) {
   const path = ['model', 'source'];
-  const got = JSON.stringify(model.source.replace(/:\/\/[^/@\s]+:[^/@\s]+@/, '://…@'));
+  const got = JSON.stringify(model.source.replace(/:\/\/[^/@\s:]+:[^/@\s]+@/, '://…@'));
   if (!SOURCES.test(model.source)) {
     const message = `must begin with hf://, https://, rsync:// or file://, got ${got}`;
     yield error({ path, message, remedy: `Write hf://${model.id}@REVISION for a model of the Hugging Face Hub.` });
