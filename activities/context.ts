@@ -13,6 +13,14 @@ function current(): Context | undefined {
 
 /** What the activity last told, so that a beat without news does not wipe it out in the UI. */
 const news = new WeakMap<Context, unknown>();
+/** Makes what an activity tells fit to be seen. */
+const tellers = new WeakMap<Context, (details: unknown) => unknown>();
+
+/** From here on, the running activity tells only what `fit` makes of it. */
+export function tellBy(fit: (details: unknown) => unknown): void {
+  const context = current();
+  if (context) tellers.set(context, fit);
+}
 
 /** Aborts when the activity is cancelled, times out or its Temporal worker stops. */
 export function signal(): AbortSignal {
@@ -25,6 +33,6 @@ export function signal(): AbortSignal {
 export function heartbeat(details?: unknown): void {
   const context = current();
   if (!context) return;
-  if (details !== undefined) news.set(context, details);
+  if (details !== undefined) news.set(context, tellers.get(context)?.(details));
   context.heartbeat(news.get(context));
 }

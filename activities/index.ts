@@ -16,6 +16,7 @@ import { createReadinessActivities } from './readiness.ts';
 import { createRocmActivities } from './rocm.ts';
 import { createRouterActivities } from './router.ts';
 import { createWeightsActivities } from './weights.ts';
+import type { Redact } from '../src/text/printable.ts';
 
 /** How often an activity looks again at what it waits for; each has its own default. */
 export interface Pace {
@@ -27,12 +28,7 @@ export interface Pace {
  * Every activity of a site, fit for Temporal. `redact` removes secrets from any text that leaves this machine; tests
  * put other `weights` behind it, and look again sooner.
  */
-export const createActivities = (
-  drivers: Drivers,
-  redact: (text: string) => string,
-  weights: Weights = openWeights(),
-  pace: Pace = {},
-) =>
+export const createActivities = (drivers: Drivers, redact: Redact, weights: Weights = openWeights(), pace: Pace = {}) =>
   forTemporal(
     {
       ...createHostActivities(drivers),
@@ -46,7 +42,7 @@ export const createActivities = (
       ...createRouterActivities(drivers, pace),
       ...createAcceptanceActivities(drivers),
       ...createConfirmActivities(drivers),
-      ...createInspectActivities(drivers),
+      ...createInspectActivities(drivers, redact),
       ...createReadinessActivities(drivers),
       ...createPictureActivities(drivers),
     },

@@ -31,6 +31,7 @@ import {
   type OperationProgress,
   type OperationRequest,
 } from '../workflows/messages.ts';
+import { raw } from './text/raw.ts';
 
 /** How long a request stays valid when nobody takes it, in milliseconds. */
 const REQUEST_VALID_MS = 20_000;
@@ -341,7 +342,7 @@ function fromFailure(failure: ApplicationFailure): DeployError {
     remedy: details?.remedy ?? '',
     retryable: !failure.nonRetryable,
     ...(details?.host ? { host: details.host } : {}),
-    ...(details?.evidence ? { evidence: details.evidence } : {}),
+    ...(details?.evidence ? { evidence: raw(details.evidence) } : {}),
   });
 }
 

@@ -12,6 +12,7 @@ import { redact } from './drivers/secrets.ts';
 import type { Drivers } from './drivers/types.ts';
 import { DeployError } from './errors.ts';
 import { ensureSearchAttributes } from './temporal-setup.ts';
+import { printable, type Redact } from './text/printable.ts';
 
 /** The Temporal worker: composes drivers, activities and workflows, and runs until a signal. Nobody imports it. */
 
@@ -37,9 +38,10 @@ async function work(): Promise<void> {
   });
   await ensureSearchAttributes(client, settings.namespace).finally(() => client.close());
 
-  const reached = createDrivers();
   /** Every secret that this Temporal worker resolved: none of them leaves it in an error. */
   const secrets = new Set<string>();
+  const redacted: Redact = (text) => redact(text, [...secrets]);
+  const reached = createDrivers({ onWarning: (message) => console.error(printable(message, redacted)) });
   const drivers: Drivers = {
     ...reached,
     async secret(ref) {
@@ -65,7 +67,7 @@ async function work(): Promise<void> {
     Worker.create({
       ...common,
       taskQueue: activityQueue(values.site),
-      activities: createActivities(drivers, (text) => redact(text, [...secrets])),
+      activities: createActivities(drivers, redacted),
       maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
     }),
   ]);

@@ -9,6 +9,7 @@ import type { ClusterSpec } from '../spec/schema.ts';
 import { actorOf, EXIT, jsonOption, print, reporting, withClient } from './output.ts';
 import { requireSpec } from './spec-file.ts';
 import { brokenView, leasesView, renderBroken, renderLeases, standingOf } from './views/leases.ts';
+import { raw } from '../text/raw.ts';
 
 interface BreakOptions {
   readonly host: string;
@@ -138,7 +139,14 @@ const breakAll = (
 };
 
 const notRead = ({ code, host, message, evidence, remedy }: LeaseList['unread'][number]) =>
-  new DeployError({ code: code as DeployError['code'], message, remedy, host, evidence, retryable: true });
+  new DeployError({
+    code: code as DeployError['code'],
+    message,
+    remedy,
+    host,
+    evidence: raw(evidence),
+    retryable: true,
+  });
 
 const usage = (message: string, remedy: string) =>
   new DeployError({ code: 'USAGE', message, remedy, retryable: false });

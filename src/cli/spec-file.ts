@@ -6,6 +6,7 @@ import { specDigest } from '../spec/canonical.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import { note } from './output.ts';
 import { renderDiagnostics } from './views/diagnostics.ts';
+import { raw } from '../text/raw.ts';
 
 /** Reads and checks a spec file. Errors: USAGE when it cannot be read. */
 export async function diagnose(file: string): Promise<{ spec?: ClusterSpec; diagnostics: readonly Diagnostic[] }> {
@@ -31,7 +32,7 @@ export async function requireSpec(file: string): Promise<{ spec: ClusterSpec; sp
       message: `${file} has ${errors.length} error${errors.length === 1 ? '' : 's'}; nothing was contacted`,
       remedy: 'Mend the lines named above.',
       retryable: false,
-      evidence: renderDiagnostics(diagnostics),
+      evidence: raw(renderDiagnostics(diagnostics)),
     });
   }
   if (diagnostics.length > 0) note(renderDiagnostics(diagnostics));

@@ -10,6 +10,7 @@ import { Forwards } from './ssh/forward.ts';
 import { sshHost } from './ssh/host.ts';
 import { defaultRuntimeDir, openRuntimeDir } from './ssh/runtime-dir.ts';
 import type { Drivers } from './types.ts';
+import { visible } from '../text/visible.ts';
 
 /** sshd begins to drop fresh connections at ten that have not logged in. */
 const CONNECTING = 4;
@@ -33,7 +34,7 @@ export function createDrivers({
   connectTimeoutMs = 15_000,
   idleMs = 300_000,
   outputLimitBytes = 4 * 1024 * 1024,
-  onWarning = (message) => console.error(message),
+  onWarning = (message) => console.error(visible(message)),
 }: DriverOptions = {}): Drivers {
   const hosts = new Map<string, Reached>();
   const connecting = new Map<string, LimitFunction>();
@@ -81,5 +82,5 @@ interface Reached {
 
 /** All that a connection depends on, in 12 characters. */
 function keyOf({ name, address, port, user, hostKey, ssh }: HostRef): string {
-  return bytesToHex(sha256(utf8ToBytes(JSON.stringify([name, address, port, user, hostKey, ssh])))).slice(0, 12);
+  return bytesToHex(sha256(utf8ToBytes(JSON.stringify([name, address, port, user, hostKey, ssh]))).subarray(0, 6));
 }

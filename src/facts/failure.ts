@@ -13,16 +13,14 @@ export function whyNothing(tool: string, { stdout, stderr, exitCode }: ToolOutpu
   const both = `${stderr}\n${stdout}`;
   for (const pattern of TELLING) {
     const match = pattern.exec(both);
-    if (match) return `${tool} failed: ${clip(match[0])}`;
+    if (match) return `${tool} failed: ${match[0].trim()}`;
   }
   const first = both.split('\n').find((line) => line.trim() !== '');
-  if (exitCode !== 0) return `${tool} ended with exit code ${exitCode}${first ? `: ${clip(first)}` : ''}`;
-  return first ? `${tool} printed something else: ${clip(first)}` : `${tool} printed nothing`;
+  if (exitCode !== 0) return `${tool} ended with exit code ${exitCode}${first ? `: ${first.trim()}` : ''}`;
+  return first ? `${tool} printed something else: ${first.trim()}` : `${tool} printed nothing`;
 }
 
 /** Throws what `whyNothing` says unless the tool ended well: after a failure half an answer may be missing. */
 export function assertEndedWell(tool: string, output: ToolOutput): void {
   if (output.exitCode !== 0) throw new SyntaxError(whyNothing(tool, output));
 }
-
-const clip = (line: string): string => (line.trim().length > 200 ? `${line.trim().slice(0, 200)}…` : line.trim());
