@@ -6,10 +6,11 @@ import type { HeldLease } from '../drivers/types.ts';
 import { DeployError } from '../errors.ts';
 import { groupBy } from '../plan/order.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
-import { actorOf, EXIT, jsonOption, print, reporting, withClient } from './output.ts';
+import { actorOf, EXIT, jsonOption, needFitting, print, reporting, withClient } from './output.ts';
 import { requireSpec } from './spec-file.ts';
 import { brokenView, leasesView, renderBroken, renderLeases, standingOf } from './views/leases.ts';
 import { raw } from '../text/raw.ts';
+import { code } from '../text/markdown.ts';
 
 interface BreakOptions {
   readonly host: string;
@@ -87,6 +88,7 @@ async function recordsOf(client: TandemClient, leases: readonly HeldLease[]) {
 }
 
 function needUsable(spec: ClusterSpec, file: string, { host, pci, cluster, reason }: BreakOptions): void {
+  needFitting({ reason });
   if (reason.trim() === '') throw usage('--reason is empty', 'Say why nobody else will release these leases.');
   if (pci !== undefined && cluster !== undefined)
     throw usage('--pci and --cluster were both given', 'Give one of them.');
@@ -131,7 +133,7 @@ const breakAll = (
   const leases = rows.map(({ host: _host, gpu: _gpu, ...lease }) => lease);
   const request: BreakRequest = { spec, host, leases, actor, reason, force, notAfter: client.notAfter() };
   return client.ask<readonly HeldLease[]>('breakLeases', [request], {
-    summary: `Break ${leases.length} leases of cluster **${cluster}** on ${host}, by ${actor}`,
+    summary: `Break ${leases.length} leases of cluster ${code(cluster)} on ${code(host)}, by ${code(actor)}`,
     cluster,
     actor,
     memo: { reason, host, leases: leases.map(({ pci }) => pci).join(',') },

@@ -13,5 +13,5 @@ export function code(text: string): string {
   return `${fence}${room}${line}${room}${fence}`;
 }
 
-/** As `code`, in a cell of a table: there a bar ends the cell even in a code span. */
-export const codeCell = (text: string): string => code(text).replaceAll('|', '\\|');
+/** As `code`, in a cell of a table: there a bar ends the cell even in a code span, and a backslash before it may stand for itself. */
+export const codeCell = (text: string): string => code(text).replaceAll('|', '│');

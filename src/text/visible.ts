@@ -14,8 +14,8 @@ const escaped = (code: number): string => (code > 0xffff ? `{${code.toString(16)
 const unit = (code: number): string => code.toString(16).padStart(4, '0');
 
 /** A JSON document in which such characters are escaped as JSON does it: it reads back as the same value. */
-export const visibleJson = (value: unknown): string =>
-  JSON.stringify(value, null, 2).replace(ACTING, (one) =>
+export const visibleJson = (value: unknown, indent = 2): string =>
+  JSON.stringify(value, null, indent).replace(ACTING, (one) =>
     one === '\n' ? one : [...Array(one.length).keys()].map((at) => `\\u${unit(one.charCodeAt(at))}`).join(''),
   );
 
