@@ -16,7 +16,7 @@ import { visible } from '../text/visible.ts';
 const CONNECTING = 4;
 
 export interface DriverOptions {
-  /** Folder for control sockets on this machine; its path is short. Default /tmp/tandem-<uid>. */
+  /** Folder for control sockets on this machine; its path is short. Default TANDEM_RUNTIME_DIR, else /tmp/tandem-<uid>. */
   readonly runtimeDir?: string;
   /** Limit of a first contact, in milliseconds. Default 15,000. */
   readonly connectTimeoutMs?: number;
