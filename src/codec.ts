@@ -4,7 +4,7 @@ import { DeployError } from './errors.ts';
 
 /** Payloads above this size travel compressed, in bytes. */
 const COMPRESS_ABOVE = 64 * 1024;
-/** What a payload may unpack to, in bytes; Tandem's largest are 2 MiB. A few KiB of zeros could fill the memory otherwise. */
+/** What a payload may unpack to, in bytes; the plan of 1,000 hosts has 6.5 MB. A few KiB of zeros could fill the memory otherwise. */
 const UNPACKED_LIMIT = 16 * 1024 * 1024;
 const GZIP = Buffer.from('binary/gzip');
 

@@ -43,7 +43,8 @@ function explain(issue: Issue, scope: Scope): Violation[] {
       if (value === undefined) return [missing(path, schemaAt(scope.schema, issue.path as Path))];
       const { wanted, remedy } = want(issue, path, scope);
       const number = typeof value === 'number' && wanted === 'must be text' ? 'the number ' : '';
-      const got = `${number}${describe(value, path, scope.written)}`;
+      const long = issue.code === 'too_big' && typeof value === 'string';
+      const got = long ? String(value.length) : `${number}${describe(value, path, scope.written)}`;
       return [wrong(path, `${wanted}, got ${got}${didYouMeanOf(issue, value)}`, remedy)];
     }
   }
@@ -157,7 +158,8 @@ function plainly(expected: string, value: unknown): string | undefined {
 
 function bound(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig): string {
   const limit = Number(issue.code === 'too_small' ? issue.minimum : issue.maximum);
-  if (issue.origin === 'string') return 'not be empty';
+  if (issue.origin === 'string')
+    return issue.code === 'too_small' ? 'not be empty' : `have at most ${limit} characters`;
   if (issue.origin === 'array') return `have at least ${limit} ${limit === 1 ? 'entry' : 'entries'}`;
   if (issue.code === 'too_small') return issue.inclusive === false ? `be more than ${limit}` : `be at least ${limit}`;
   return issue.inclusive === false ? `be less than ${limit}` : `be at most ${limit}`;
@@ -188,7 +190,8 @@ function describe(value: unknown, path: Path, written: (path: Path) => string | 
   const text = written(path) ?? JSON.stringify(value);
   if (path.some((key) => SECRET_PLACES.has(String(key)))) return 'a value that is not shown here';
   if (typeof value !== 'string') return text;
-  return value === '' ? 'an empty text' : JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}…` : value);
+  const shown = value.replace(/:\/\/[^/@\s]+:[^/@\s]+@/, '://…@'); // A login in a URL is a secret.
+  return value === '' ? 'an empty text' : JSON.stringify(shown.length > 60 ? `${shown.slice(0, 57)}…` : shown);
 }
 
 const SECRET_PLACES = new Set(['token', 'password', 'becomePassword', 'apiKey', 'adminKey', 'secretEnv']);
