@@ -15,6 +15,7 @@ function current(): Context | undefined {
 const news = new WeakMap<Context, unknown>();
 /** Makes what an activity tells fit to be seen. */
 const tellers = new WeakMap<Context, (details: unknown) => unknown>();
+const asItIs = (details: unknown) => details;
 
 /** From here on, the running activity tells only what `fit` makes of it. */
 export function tellBy(fit: (details: unknown) => unknown): void {
@@ -33,6 +34,6 @@ export function signal(): AbortSignal {
 export function heartbeat(details?: unknown): void {
   const context = current();
   if (!context) return;
-  if (details !== undefined) news.set(context, tellers.get(context)?.(details));
+  if (details !== undefined) news.set(context, (tellers.get(context) ?? asItIs)(details));
   context.heartbeat(news.get(context));
 }

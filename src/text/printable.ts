@@ -9,7 +9,12 @@ export type Printable = string & { readonly [PRINTABLE]: true };
 export type Redact = (text: string) => string;
 
 /** The only way from text that may hold anything to text that may be shown. */
-export const printable = (text: string, redact: Redact): Printable => visible(redact(text)) as Printable;
+export const printable = (text: string, redact: Redact): Printable =>
+  visible(redact(withoutExcerpts(text))) as Printable;
+
+/** JavaScript's own errors quote ten characters on each side of what is no JSON, which may be a piece of a secret. */
+const withoutExcerpts = (text: string): string =>
+  text.replaceAll(/(Unexpected token '[^]{1,2}'), [^]{0,80}? is not valid JSON/g, '$1 in what should be JSON');
 
 /** The beginning of a text, at most `limit` characters. */
 export const cut = (text: Printable, limit: number): Printable =>
