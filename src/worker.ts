@@ -9,7 +9,6 @@ import { report } from './cli/output.ts';
 import { connectionSettings, dataConverter, temporalUnreachable } from './connection.ts';
 import { createDrivers } from './drivers/index.ts';
 import { redact } from './drivers/secrets.ts';
-import type { Drivers } from './drivers/types.ts';
 import { DeployError } from './errors.ts';
 import { ensureSearchAttributes } from './temporal-setup.ts';
 import { printable, type Redact } from './text/printable.ts';
@@ -41,15 +40,10 @@ async function work(): Promise<void> {
   /** Every secret that this Temporal worker resolved: none of them leaves it in an error. */
   const secrets = new Set<string>();
   const redacted: Redact = (text) => redact(text, [...secrets]);
-  const reached = createDrivers({ onWarning: (message) => console.error(printable(message, redacted)) });
-  const drivers: Drivers = {
-    ...reached,
-    async secret(ref) {
-      const value = await reached.secret(ref);
-      secrets.add(value);
-      return value;
-    },
-  };
+  const drivers = createDrivers({
+    onSecret: (value) => secrets.add(value),
+    onWarning: (message) => console.error(printable(message, redacted)),
+  });
   const connection = await NativeConnection.connect(settings.connectionOptions);
   const common = {
     connection,

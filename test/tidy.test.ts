@@ -157,6 +157,10 @@ describe('text from outside', () => {
           .map((line, at) => ({ file, line, at: at + 1 })),
       )
       .filter(({ line }) => cuts.test(line.replaceAll(ofLists, '')));
+    const onHosts = product.filter(
+      (file) => file.startsWith('src/drivers/') && /\btail -c (?!\+)|\bcut -c/.test(text(file)),
+    );
+    expect(onHosts.map((file) => `${file}: a script that cuts what a program said; take whole lines`)).toEqual([]);
     expect(
       wrong.map(({ file, at }) => `${file}:${at}: keep it whole; where it leaves, activities/failure.ts cuts it`),
     ).toEqual([]);

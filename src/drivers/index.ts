@@ -11,6 +11,7 @@ import { sshHost } from './ssh/host.ts';
 import { defaultRuntimeDir, openRuntimeDir } from './ssh/runtime-dir.ts';
 import type { Drivers } from './types.ts';
 import { visible } from '../text/visible.ts';
+import type { SecretRef } from '../spec/schema.ts';
 
 /** sshd begins to drop fresh connections at ten that have not logged in. */
 const CONNECTING = 4;
@@ -24,6 +25,8 @@ export interface DriverOptions {
   readonly idleMs?: number;
   /** Kept of each stream of a command, in bytes. Default 4 MiB. */
   readonly outputLimitBytes?: number;
+  /** Told of every secret that was resolved, so that it can be kept out of texts. */
+  readonly onSecret?: (value: string) => void;
   /** Told once per host of what works less well than it could. Default: standard error. */
   readonly onWarning?: (message: string) => void;
 }
@@ -34,8 +37,14 @@ export function createDrivers({
   connectTimeoutMs = 15_000,
   idleMs = 300_000,
   outputLimitBytes = 4 * 1024 * 1024,
+  onSecret,
   onWarning = (message) => console.error(visible(message)),
 }: DriverOptions = {}): Drivers {
+  const secret = async (ref: SecretRef) => {
+    const value = await secretValue(ref);
+    onSecret?.(value);
+    return value;
+  };
   const hosts = new Map<string, Reached>();
   const connecting = new Map<string, LimitFunction>();
   let folder: Promise<string> | undefined;
@@ -53,7 +62,7 @@ export function createDrivers({
       idleMs,
       outputLimitBytes,
       connecting: connecting.get(place)!,
-      password: async () => (ref.ssh.becomePassword ? secretValue(ref.ssh.becomePassword) : undefined),
+      password: async () => (ref.ssh.becomePassword ? secret(ref.ssh.becomePassword) : undefined),
     });
     const reached: Reached = { connection, forwards: new Forwards(connection, base, onWarning) };
     hosts.set(key, reached);
@@ -64,7 +73,7 @@ export function createDrivers({
       const { connection, forwards } = reach(ref);
       return sshHost(ref, connection, { forwards, signal, together });
     },
-    secret: secretValue,
+    secret,
     fetch: directFetch,
     async close() {
       const reached = [...hosts.values()];
