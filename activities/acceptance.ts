@@ -289,7 +289,7 @@ async function countOf(client: EngineClient, { name, host }: AskedEngine['engine
 
 // ---- Failures
 
-const acceptanceFailed = (at: { message: string; remedy: string; host?: string; evidence?: string }) =>
+const acceptanceFailed = (at: { message: string; remedy: string; host?: string }) =>
   new DeployError({ code: 'ACCEPTANCE_FAILED', retryable: false, ...at });
 
 function pairFailed(at: {

@@ -7,6 +7,7 @@ import { signal } from './context.ts';
 import { argvOf } from './engines.ts';
 import { listOf, routerArgvOf, type RouterAt } from './router.ts';
 import { secretOf, unitFolder } from './units.ts';
+import { raw } from '../src/text/raw.ts';
 
 export interface ConfirmHost {
   readonly ref: HostRef;
@@ -188,5 +189,5 @@ const notAsPlanned = (host: string, differences: readonly string[]) =>
       'Somebody changed it by hand, or a former operation left it: deploy again, or remove by hand what is not in the plan.',
     retryable: false,
     host,
-    evidence: differences.join('\n'),
+    evidence: raw(differences.join('\n')),
   });

@@ -13,6 +13,15 @@ function current(): Context | undefined {
 
 /** What the activity last told, so that a beat without news does not wipe it out in the UI. */
 const news = new WeakMap<Context, unknown>();
+/** Makes what an activity tells fit to be seen. */
+const tellers = new WeakMap<Context, (details: unknown) => unknown>();
+const asItIs = (details: unknown) => details;
+
+/** From here on, the running activity tells only what `fit` makes of it. */
+export function tellBy(fit: (details: unknown) => unknown): void {
+  const context = current();
+  if (context) tellers.set(context, fit);
+}
 
 /** Signals of activities that end as soon as their Temporal worker is to stop. */
 const handingOn = new WeakMap<Context, AbortSignal>();
@@ -35,6 +44,6 @@ export function signal(): AbortSignal {
 export function heartbeat(details?: unknown): void {
   const context = current();
   if (!context) return;
-  if (details !== undefined) news.set(context, details);
+  if (details !== undefined) news.set(context, (tellers.get(context) ?? asItIs)(details));
   context.heartbeat(news.get(context));
 }

@@ -116,18 +116,18 @@ const RULES: readonly ((exit: Exit) => ExitReason | undefined)[] = [
 ];
 
 const lines = (log: string) => log.split('\n').map((line) => line.trim());
-/** Long lines are cut: server_args alone has 20 kB. */
-const short = (line: string | undefined) => (line === undefined || line === '' ? undefined : line.slice(0, 300));
-const lineWith = (log: string, mark: RegExp) => short(lines(log).find((line) => mark.test(line)));
+/** A line whole, however long: it is cut where the error leaves the activity, behind redaction. */
+const said = (line: string | undefined) => (line === '' ? undefined : line);
+const lineWith = (log: string, mark: RegExp) => said(lines(log).find((line) => mark.test(line)));
 /** A file of a model that was not found, named behind the error. */
 const missingFile = (log: string) =>
-  short(
+  said(
     lines(log).find((line) => {
       const at = line.search(/FileNotFoundError|OSError/);
       return at >= 0 && /config\.json|safetensors|tokenizer/.test(line.slice(at));
     }),
   );
-const lastLine = (log: string) => short(lines(log).findLast((line) => line !== ''));
+const lastLine = (log: string) => said(lines(log).findLast((line) => line !== ''));
 /** The last "SomeError: text": a Python traceback ends with it. */
 const lastError = (log: string) =>
-  short(lines(log).findLast((line) => /^(?:\[[^\]]*\] )?[\w.]*(?:Error|Exception): /.test(line)));
+  said(lines(log).findLast((line) => /^(?:\[[^\]]*\] )?[\w.]*(?:Error|Exception): /.test(line)));

@@ -13,6 +13,7 @@ import {
   logOf,
   needFreePorts,
   pacer,
+  redacted,
   removeUnit,
   secretOf,
   stopUnit,
@@ -22,6 +23,7 @@ import {
   type Labelled,
   type UnitAt,
 } from './units.ts';
+import { ending, raw, type Raw } from '../src/text/raw.ts';
 
 export interface StartRank {
   readonly ref: HostRef;
@@ -124,7 +126,7 @@ export function createEngineActivities(drivers: Drivers, { pollMs = 1000 }: { re
               'Read its log, quoted here from the end; a large model may need a larger engine.readyTimeoutSeconds.',
             retryable: false,
             host: engine.host,
-            evidence: tailOf((await logOf(host.runtime(engine.runtime), engine.name, 200)) ?? '', await secrets()),
+            evidence: tailOf((await logOf(host.runtime(engine.runtime), engine.name, 200)) ?? raw(''), await secrets()),
           });
         }
         await pause();
@@ -281,7 +283,7 @@ function needAsPlanned(engine: EnginePlan, what: string, measured: string, wante
 }
 
 /** An engine whose port was taken goes on, says ready and even passes its own warm-up, which the other process answers. */
-async function needOwnPorts(engine: EnginePlan, log: string, secrets: () => Promise<string[]>): Promise<void> {
+async function needOwnPorts(engine: EnginePlan, log: Raw, secrets: () => Promise<string[]>): Promise<void> {
   const line = log.split('\n').find((row) => row.includes('[Errno 98]'));
   if (line === undefined) return;
   throw new DeployError({
@@ -290,7 +292,7 @@ async function needOwnPorts(engine: EnginePlan, log: string, secrets: () => Prom
     remedy: 'End what listens on that port, or change engine.ports.',
     retryable: false,
     host: engine.host,
-    evidence: tailOf(line, await secrets()),
+    evidence: tailOf(raw(line), await secrets()),
   });
 }
 
@@ -316,14 +318,18 @@ async function unitsOf(
     ended.map(async ({ rank, host }) => {
       const state = units[parts.findIndex((part) => part.rank === rank)];
       if (!state) return { rank, reason: undefined, failure: gone(engine.name, host.ref.name) };
-      const log = (await logOf(host.runtime(engine.runtime), engine.name, LOG_LINES)) ?? '';
+      // Without its secrets before anything is quoted from it.
+      const log = redacted(
+        (await logOf(host.runtime(engine.runtime), engine.name, LOG_LINES)) ?? raw(''),
+        await secrets(),
+      );
       const reason = explainExit({
         exitCode: state.exitCode,
         oomKilled: state.oomKilled === true,
         log,
         role: engine.role,
       });
-      return { rank, reason, failure: exited(engine, rank, state, reason, tailOf(log, await secrets())) };
+      return { rank, reason, failure: exited(engine, rank, state, reason, ending(log)) };
     }),
   );
   // When one rank dies the others follow with little to say.
@@ -331,7 +337,7 @@ async function unitsOf(
   throw (telling ?? exits[0]!).failure;
 }
 
-const exited = (engine: EnginePlan, rank: RankPlan, { exitCode }: UnitState, reason: ExitReason, tail: string) =>
+const exited = (engine: EnginePlan, rank: RankPlan, { exitCode }: UnitState, reason: ExitReason, tail: Raw) =>
   new DeployError({
     code: 'ENGINE_EXITED',
     message: `${engine.name}${engine.ranks.length > 1 ? ` rank ${rank.rank}` : ''} on ${rank.host} ended with exit code ${exitCode ?? 'unknown'} before it was ready: ${reason.because}`,

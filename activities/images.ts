@@ -5,6 +5,7 @@ import type { HostRef } from '../src/plan/types.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 import { signal } from './context.ts';
 import { secretOf } from './units.ts';
+import { raw } from '../src/text/raw.ts';
 
 export interface FetchImage {
   readonly ref: HostRef;
@@ -58,6 +59,6 @@ export function sameImage({ reference, ids }: ImageIds): string {
     remedy: `Pull it again on ${others.flatMap(([, hosts]) => hosts).join(', ')} (engine.pull.policy: always), or pin it: ${reference.split('@')[0]}@sha256:….`,
     retryable: false,
     host: others[0]![1][0]!,
-    evidence: told.join('\n'),
+    evidence: raw(told.join('\n')),
   });
 }

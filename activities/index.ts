@@ -16,6 +16,7 @@ import { createReadinessActivities } from './readiness.ts';
 import { createRocmActivities } from './rocm.ts';
 import { createRouterActivities } from './router.ts';
 import { createWeightsActivities } from './weights.ts';
+import type { Redact } from '../src/text/printable.ts';
 
 /** How often an activity looks again at what it waits for; each has its own default. */
 export interface Pace {
@@ -29,7 +30,7 @@ export interface Pace {
  */
 export const createActivities = (
   drivers: Drivers,
-  redact: (text: string) => string,
+  redact: Redact,
   weights: Weights = openWeights(),
   pace: Pace = {},
   stopping?: AbortSignal,
@@ -47,7 +48,7 @@ export const createActivities = (
       ...createRouterActivities(drivers, pace),
       ...createAcceptanceActivities(drivers),
       ...createConfirmActivities(drivers),
-      ...createInspectActivities(drivers),
+      ...createInspectActivities(drivers, redact),
       ...createReadinessActivities(drivers),
       ...createPictureActivities(drivers),
     },

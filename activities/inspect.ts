@@ -4,9 +4,11 @@ import type { HostRef } from '../src/plan/types.ts';
 import type { SecretRef } from '../src/spec/schema.ts';
 import { signal } from './context.ts';
 import { redacted, secretOf } from './units.ts';
+import { printable, type Redact } from '../src/text/printable.ts';
+import { raw } from '../src/text/raw.ts';
 
 /** What people ask to see of a running cluster. */
-export function createInspectActivities(drivers: Drivers) {
+export function createInspectActivities(drivers: Drivers, redact: Redact) {
   return {
     /** Whether each engine of a host answers and generates, by name. */
     async engineHealth({
@@ -50,8 +52,8 @@ export function createInspectActivities(drivers: Drivers) {
         const text = await host
           .runtime(runtime)
           .logs(name, { tailLines })
-          .catch((error: unknown) => `(not readable: ${error instanceof Error ? error.message : String(error)})`);
-        return [`${name} on ${ref.name}`, redacted(text, values)] as const;
+          .catch((error: unknown) => raw(`(not readable: ${error instanceof Error ? error.message : String(error)})`));
+        return [`${name} on ${ref.name}`, printable(redacted(text, values), redact)] as const;
       });
       return Object.fromEntries(await Promise.all(rows));
     },

@@ -5,6 +5,7 @@ import { byText } from '../src/plan/order.ts';
 import type { HostRef } from '../src/plan/types.ts';
 import { signal } from './context.ts';
 import { askHost } from './rocm.ts';
+import { raw } from '../src/text/raw.ts';
 
 /** A lease as `lease list` shows it. */
 export interface LeaseRow extends HeldLease {
@@ -72,5 +73,5 @@ const stillRuns = (host: string, units: readonly string[]) =>
     remedy: `End it first: \`tandem destroy NAME --spec FILE\` where its record is lost; or give --force, and what runs goes on without its leases.`,
     retryable: false,
     host,
-    evidence: units.join('\n'),
+    evidence: raw(units.join('\n')),
   });

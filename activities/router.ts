@@ -19,6 +19,7 @@ import {
   unitFolder,
   unitOf,
 } from './units.ts';
+import { raw, type Raw } from '../src/text/raw.ts';
 
 /** A router, and the host it runs on where Tandem runs it. */
 export interface RouterAt {
@@ -186,7 +187,7 @@ export function createRouterActivities(
         const secrets = [await secretOf(drivers, router.apiKey), await secretOf(drivers, router.adminKey)];
         return routerFailed({ router }, `${router.name} on ${router.host} ${what}`, {
           evidence: tailOf(
-            log ?? '',
+            log ?? raw(''),
             secrets.filter((secret) => secret !== undefined),
           ),
         });
@@ -358,7 +359,7 @@ async function within(seconds: number, pollMs: number, look: () => Promise<boole
 function routerFailed(
   { router }: RouterAt,
   message: string,
-  { evidence, retryable = false }: { readonly evidence?: string; readonly retryable?: boolean } = {},
+  { evidence, retryable = false }: { readonly evidence?: Raw; readonly retryable?: boolean } = {},
 ): DeployError {
   return new DeployError({
     code: 'ROUTER_FAILED',

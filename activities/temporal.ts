@@ -9,6 +9,7 @@ import { DeployError } from '../src/errors.ts';
 import { digestOf } from '../src/spec/canonical.ts';
 import { loadSpec } from '../src/spec/diagnostics.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
+import { raw } from '../src/text/raw.ts';
 import { signal } from './context.ts';
 import { forTemporal } from './failure.ts';
 
@@ -187,5 +188,5 @@ const invalid = (message: string, evidence: string) =>
     message,
     remedy: 'Mend the spec (`tandem validate FILE`) and ask by a CLI of the release of the Temporal workers.',
     retryable: false,
-    evidence,
+    evidence: raw(evidence),
   });

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { stripVTControlCharacters } from 'node:util';
 import type { ContainerPlan, HostRef } from '../src/plan/types.ts';
 import type { SecretRef } from '../src/spec/schema.ts';
 import { LABELS, type Drivers, type Host, type Runtime, type UnitState } from '../src/drivers/types.ts';
@@ -8,6 +7,8 @@ import { DeployError } from '../src/errors.ts';
 import { read } from '../src/facts/fact.ts';
 import { listeningPorts } from '../src/facts/listening-ports.ts';
 import { signal } from './context.ts';
+import { ending, raw, type Raw } from '../src/text/raw.ts';
+import { withoutColours } from '../src/text/visible.ts';
 
 /** One container or named job of a deployment: what engines and routers are made of. Names and labels never change. */
 export interface UnitAt {
@@ -167,21 +168,20 @@ export async function containerOf(
 export const secretOf = (drivers: Drivers, ref: SecretRef | undefined): Promise<string | undefined> =>
   ref === undefined ? Promise.resolve(undefined) : drivers.secret(ref);
 
-/** Most evidence that a log gives to an error, in characters. */
-const TAIL_CHARACTERS = 2048;
+/** The end of a log, as the evidence of an error. */
+export const tailOf = (log: Raw, secrets: readonly string[]): Raw => ending(redacted(log, secrets));
 
-/** The end of a log, secrets out first so that a cut never leaves half of one. */
-export function tailOf(log: string, secrets: readonly string[]): string {
-  const clean = stripVTControlCharacters(redacted(log, secrets)).trimEnd();
-  return clean.length <= TAIL_CHARACTERS ? clean : `…${clean.slice(1 - TAIL_CHARACTERS)}`;
-}
-
-/** A log without the secrets. SGLang prints its keys in server_args, escaped as Python does, so that the value itself may not be found. */
-export const redacted = (text: string, secrets: readonly string[]): string =>
-  redact(text, secrets).replace(/(api_key['"]?\s*[=:]\s*)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")/g, "$1'[redacted]'");
+/** A log without colours and the secrets. SGLang prints its keys in server_args, escaped as Python does, so that the value itself may not be found. */
+export const redacted = (log: Raw, secrets: readonly string[]): Raw =>
+  raw(
+    redact(withoutColours(log), secrets).replace(
+      /(api_key['"]?\s*[=:]\s*)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")/g,
+      "$1'[redacted]'",
+    ),
+  );
 
 /** The log where it can be read; reading it must never hide the failure that it is read for. */
-export async function logOf(runtime: Runtime, name: string, tailLines: number): Promise<string | undefined> {
+export async function logOf(runtime: Runtime, name: string, tailLines: number): Promise<Raw | undefined> {
   try {
     return await runtime.logs(name, { tailLines });
   } catch (error) {

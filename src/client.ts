@@ -39,6 +39,7 @@ import {
   type OperationProgress,
   type OperationRequest,
 } from '../workflows/messages.ts';
+import { raw } from './text/raw.ts';
 
 const { WorkflowTaskFailedCause } = proto.temporal.api.enums.v1;
 
@@ -437,7 +438,7 @@ function fromFailure(failure: ApplicationFailure): DeployError {
     remedy: details?.remedy ?? '',
     retryable: !failure.nonRetryable,
     ...(details?.host ? { host: details.host } : {}),
-    ...(details?.evidence ? { evidence: details.evidence } : {}),
+    ...(details?.evidence ? { evidence: raw(details.evidence) } : {}),
   });
 }
 

@@ -1,3 +1,5 @@
+import type { Raw } from './text/raw.ts';
+
 /**
  * What can go wrong, in one shape. `message` says where, what was measured and what was wanted; `remedy` says what
  * the operator does next; `retryable` is decided where the error is born. `activities/failure.ts` alone turns it into
@@ -11,8 +13,8 @@ export interface DeployErrorFields {
   readonly retryable: boolean;
   /** The host it happened on, when there is one. */
   readonly host?: string;
-  /** What was seen: a log tail, a tool's line. Capped and redacted before it leaves an activity. */
-  readonly evidence?: string;
+  /** What was seen: a log's end, a tool's words. Redacted, and only then cut, where it leaves an activity. */
+  readonly evidence?: Raw;
   readonly cause?: unknown;
 }
 
@@ -22,7 +24,7 @@ export class DeployError extends Error {
   readonly remedy: string;
   readonly retryable: boolean;
   readonly host: string | undefined;
-  readonly evidence: string | undefined;
+  readonly evidence: Raw | undefined;
 
   constructor({ code, message, remedy, retryable, host, evidence, cause }: DeployErrorFields) {
     super(message, cause === undefined ? undefined : { cause });

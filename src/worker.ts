@@ -10,10 +10,10 @@ import { report } from './cli/output.ts';
 import { connectionSettings, connectTemporal, dataConverter, type ConnectionSettings } from './connection.ts';
 import { createDrivers } from './drivers/index.ts';
 import { redact } from './drivers/secrets.ts';
-import type { Drivers } from './drivers/types.ts';
 import { DeployError } from './errors.ts';
 import { temporalFailure } from './temporal-failure.ts';
 import { ensureSearchAttributes } from './temporal-setup.ts';
+import { printable, type Redact } from './text/printable.ts';
 
 /** The Temporal worker: composes drivers, activities and workflows, and runs until a signal. Nobody imports it. */
 
@@ -55,17 +55,13 @@ async function serve(settings: ConnectionSettings): Promise<void> {
   const client = await connectTemporal(settings);
   await ensureSearchAttributes(client, settings.namespace).finally(() => client.close());
 
-  const reached = createDrivers();
   /** Every secret that this Temporal worker resolved: none of them leaves it in an error. */
   const secrets = new Set<string>();
-  const drivers: Drivers = {
-    ...reached,
-    async secret(ref) {
-      const value = await reached.secret(ref);
-      secrets.add(value);
-      return value;
-    },
-  };
+  const redacted: Redact = (text) => redact(text, [...secrets]);
+  const drivers = createDrivers({
+    onSecret: (value) => secrets.add(value),
+    onWarning: (message) => console.error(printable(message, redacted)),
+  });
   const connection = await NativeConnection.connect(settings.connectionOptions);
   const common = {
     connection,

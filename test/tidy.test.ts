@@ -52,8 +52,8 @@ function importOf(item: ModuleItem): { source: string; value: boolean } | undefi
   return item.type === 'ExportAllDeclaration' ? { source: item.source.value, value: true } : undefined;
 }
 
-const PURE = /^src\/(?:spec|plan|facts|checks|sglang|saga)\//;
-const PURE_OR_ERRORS = /^src\/(?:(?:spec|plan|facts|checks|sglang|saga)\/|errors\.ts$)/;
+const PURE = /^src\/(?:spec|plan|facts|checks|sglang|saga|text)\//;
+const PURE_OR_ERRORS = /^src\/(?:(?:spec|plan|facts|checks|sglang|saga|text)\/|errors\.ts$)/;
 /** Packages without effects: they neither read nor write anything. */
 const PURE_PACKAGES = /^(?:zod|yaml|semver|fastest-levenshtein|@noble\/hashes)(?:\/|$)/;
 const isFile = (target: string) => /^(?:src|workflows|activities|test|bench|scripts)\//.test(target);
@@ -76,6 +76,7 @@ describe('imports point one way:', () => {
       'src/checks',
       'src/sglang',
       'src/saga',
+      'src/text',
       'src/drivers',
       'src/cli',
       'src/sim',
@@ -141,8 +142,37 @@ describe('imports point one way:', () => {
 });
 
 const WORKFLOW_MAY =
-  /^workflows\/|^@temporalio\/(?:workflow|common)$|^src\/(?:(?:spec|plan|facts|checks|sglang|saga)\/|errors\.ts$)/;
+  /^workflows\/|^@temporalio\/(?:workflow|common)$|^src\/(?:(?:spec|plan|facts|checks|sglang|saga|text)\/|errors\.ts$)/;
 const SANDBOX_MAY = /^@temporalio\/(?:workflow|common)$|^@noble\/hashes\//;
+
+describe('text from outside', () => {
+  it('is cut by src/text alone, behind redaction: half of a secret is found by nobody', () => {
+    const cuts = /\.(?:slice|substring|substr)\(\s*(?:0\s*,\s*)?-?\s*(?:\d[\d_]+|[A-Z][A-Z_]+)\s*\)/;
+    const ofLists = /(?:\.{3}[\w#.]+|\])\.slice\(/g;
+    const wrong = product
+      .filter((file) => /^(?:src\/(?:drivers|facts|checks)|activities)\//.test(file))
+      .flatMap((file) =>
+        text(file)
+          .split('\n')
+          .map((line, at) => ({ file, line, at: at + 1 })),
+      )
+      .filter(({ line }) => cuts.test(line.replaceAll(ofLists, '')));
+    const onHosts = product.filter(
+      (file) => file.startsWith('src/drivers/') && /\btail -c (?!\+)|\bcut -c/.test(text(file)),
+    );
+    expect(onHosts.map((file) => `${file}: a script that cuts what a program said; take whole lines`)).toEqual([]);
+    expect(
+      wrong.map(({ file, at }) => `${file}:${at}: keep it whole; where it leaves, activities/failure.ts cuts it`),
+    ).toEqual([]);
+  });
+
+  it('reaches a terminal through src/cli/output.ts alone, which shows what would act on it', () => {
+    const wrong = product
+      .filter((file) => file.startsWith('src/cli/') && file !== 'src/cli/output.ts')
+      .filter((file) => /\bprocess\.std(?:out|err)\.write\(|\bconsole\.\w+\(/.test(text(file)));
+    expect(wrong.map((file) => `${file}: use print or note of src/cli/output.ts`)).toEqual([]);
+  });
+});
 
 describe('nothing is left over:', () => {
   const tests = code.filter((file) => file.startsWith('test/') && file !== 'test/tidy.test.ts');

@@ -57,6 +57,7 @@ import {
   type Conclusion,
   type Pending,
 } from './record.ts';
+import { code } from '../src/text/markdown.ts';
 
 /** What a run of the entity hands to the next. */
 export interface ClusterInput {
@@ -283,11 +284,11 @@ const startOperation = (
       { key: ATTRIBUTES.outcome, value: 'running' },
     ],
     memo: { reason: request.reason ?? '', ...request.memo },
-    staticSummary: `${request.operation} **${state.cluster}** deployment ${deployment} by ${request.actor}`,
+    staticSummary: `${request.operation} **${state.cluster}** deployment ${deployment} by ${code(request.actor)}`,
     staticDetails: [
-      `Model \`${spec.model.id}\`, ${spec.prefill.replicas} prefill and ${spec.decode.replicas} decode engines.`,
-      ...(request.reason ? [`Reason: ${request.reason}`] : []),
-      `Spec \`${specDigest}\`.`,
+      `Model ${code(spec.model.id)}, ${spec.prefill.replicas} prefill and ${spec.decode.replicas} decode engines.`,
+      ...(request.reason ? [`Reason: ${code(request.reason)}`] : []),
+      `Spec ${code(specDigest)}.`,
     ].join('\n\n'),
   });
 

@@ -1,4 +1,5 @@
 import type { OperationProgress, StepProgress } from './messages.ts';
+import { code, codeCell } from '../src/text/markdown.ts';
 
 const MARKS: Record<StepProgress['state'], string> = {
   waiting: '·',
@@ -15,26 +16,28 @@ const MARKS: Record<StepProgress['state'], string> = {
 /** Findings shown at most; the rest is counted. */
 const FINDINGS_SHOWN = 20;
 
-/** An operation's progress as the Temporal UI shows it: Markdown. */
+/** An operation's progress as the Temporal UI shows it: Markdown, in which what hosts, files and people wrote is code. */
 export function describeProgress(progress: OperationProgress): string {
   return [
-    `**${progress.operation} ${progress.cluster}** deployment ${progress.deployment} by ${progress.actor}: **${progress.outcome}**`,
+    `**${progress.operation}** ${code(progress.cluster)} deployment ${progress.deployment} by ${code(progress.actor)}: **${progress.outcome}**`,
     ['| step | state | parts |', '|---|---|---|', ...progress.steps.map(stepRow)].join('\n'),
     ...(progress.failed
       ? [
-          `**${progress.failed.code}** at ${progress.failed.step} ${progress.failed.host}: ${progress.failed.message}\n\nRemedy: ${progress.failed.remedy}`,
+          `${code(progress.failed.code)} at ${code(progress.failed.step)} ${code(progress.failed.host)}: ${code(progress.failed.message)}\n\nRemedy: ${code(progress.failed.remedy)}`,
         ]
       : []),
     ...(progress.endedBy
       ? [
-          `${progress.endedBy.how} by ${progress.endedBy.actor} at ${progress.endedBy.at}${progress.endedBy.reason ? `: ${progress.endedBy.reason}` : ''}`,
+          `${progress.endedBy.how} by ${code(progress.endedBy.actor)} at ${progress.endedBy.at} ${code(progress.endedBy.reason)}`,
         ]
       : []),
     ...(progress.leftBehind.length > 0
-      ? [['Left behind:', ...progress.leftBehind.map((left) => `- ${left}`)].join('\n')]
+      ? [['Left behind:', ...progress.leftBehind.map((left) => `- ${code(left)}`)].join('\n')]
       : []),
-    ...(progress.kept.length > 0 ? [['Kept as a cache:', ...progress.kept.map((one) => `- ${one}`)].join('\n')] : []),
-    ...progress.warnings.map((warning) => `Warning: ${warning}`),
+    ...(progress.kept.length > 0
+      ? [['Kept as a cache:', ...progress.kept.map((one) => `- ${code(one)}`)].join('\n')]
+      : []),
+    ...progress.warnings.map((warning) => `Warning: ${code(warning)}`),
     ...(progress.findingsInAll > 0
       ? [`${progress.findingsInAll} findings, ${progress.findings.length} not passed.`]
       : []),
@@ -42,10 +45,10 @@ export function describeProgress(progress: OperationProgress): string {
       .slice(0, FINDINGS_SHOWN)
       .map(
         ({ check, host, peer, verdict, evidence }) =>
-          `- ${verdict} ${check} ${host}${peer ? ` → ${peer}` : ''}: ${evidence}`,
+          `- ${verdict} ${code(check)} ${code(host)}${peer ? ` → ${code(peer)}` : ''}: ${code(evidence)}`,
       ),
   ].join('\n\n');
 }
 
 const stepRow = ({ name, state, done, of }: StepProgress): string =>
-  `| ${name} | ${MARKS[state]} | ${of > 0 ? `${done}/${of}` : ''} |`;
+  `| ${codeCell(name)} | ${MARKS[state]} | ${of > 0 ? `${done}/${of}` : ''} |`;

@@ -1,3 +1,5 @@
+import { LIMITS, requestProblem, utf8Bytes, type RequestTexts } from '../src/text/limits.ts';
+import { visible } from '../src/text/visible.ts';
 import { OPERATIONS, type AdoptRequest, type BreakRequest, type By, type OperationRequest } from './messages.ts';
 
 /**
@@ -20,9 +22,6 @@ export const wrongInAdoption = (request: unknown): string | undefined => wrongIn
 
 export const wrongInBreaking = (request: unknown): string | undefined => wrongIn('the request', request, BREAKING);
 
-/** What Temporal's database takes as a keyword, in bytes. */
-const KEYWORD_BYTES = 255;
-const REASON_BYTES = 2_000;
 /** Most JSON text of one request, in characters. */
 const REQUEST_CHARACTERS = 512 * 1024;
 
@@ -36,7 +35,7 @@ type Shape<T> = { readonly [Key in keyof Required<T>]: Rule };
 
 const text = (bytes: number): Rule => ({
   wanted: `text of 1 to ${bytes} bytes`,
-  fits: (value) => typeof value === 'string' && value !== '' && new TextEncoder().encode(value).length <= bytes,
+  fits: (value) => typeof value === 'string' && value !== '' && utf8Bytes(value) <= bytes,
 });
 const optional = (rule: Rule): Rule => ({ ...rule, optional: true });
 const flag: Rule = { wanted: 'true or false', fits: (value) => typeof value === 'boolean' };
@@ -57,19 +56,19 @@ const within = (value: unknown, ...path: readonly string[]): unknown =>
 const spec: Rule = {
   wanted: 'a spec with name, site, model.id, prefill.replicas, decode.replicas, hosts.list',
   fits: (value) =>
-    text(KEYWORD_BYTES).fits(within(value, 'name')) &&
-    text(KEYWORD_BYTES).fits(within(value, 'site')) &&
-    text(KEYWORD_BYTES).fits(within(value, 'model', 'id')) &&
+    text(LIMITS.actor).fits(within(value, 'name')) &&
+    text(LIMITS.actor).fits(within(value, 'site')) &&
+    text(LIMITS.actor).fits(within(value, 'model', 'id')) &&
     [within(value, 'prefill', 'replicas'), within(value, 'decode', 'replicas')].every(Number.isInteger) &&
     Array.isArray(within(value, 'hosts', 'list')),
 };
-const digest = text(KEYWORD_BYTES);
+const digest = text(LIMITS.actor);
 const reason = optional({
-  wanted: `text of at most ${REASON_BYTES} bytes`,
-  fits: (value) => typeof value === 'string' && new TextEncoder().encode(value).length <= REASON_BYTES,
+  wanted: `text of at most ${LIMITS.reason} bytes`,
+  fits: (value) => typeof value === 'string' && utf8Bytes(value) <= LIMITS.reason,
 });
 
-const BY: Shape<By> = { actor: text(KEYWORD_BYTES), reason };
+const BY: Shape<By> = { actor: text(LIMITS.actor), reason };
 
 const OPERATION: Shape<OperationRequest> = {
   ...BY,
@@ -86,12 +85,12 @@ const OPERATION: Shape<OperationRequest> = {
   }),
   purge: optional(flag),
   takeOver: optional(flag),
-  abandon: optional(listOf(text(KEYWORD_BYTES))),
+  abandon: optional(listOf(text(LIMITS.actor))),
 };
 
 const ADOPTION: Shape<AdoptRequest> = {
   ...BY,
-  installation: text(KEYWORD_BYTES),
+  installation: text(LIMITS.actor),
   lastDeployment: { wanted: 'a number from 0', fits: (value) => Number.isInteger(value) && (value as number) >= 0 },
   serving: {
     wanted: 'null, or what serves',
@@ -104,14 +103,14 @@ const ADOPTION: Shape<AdoptRequest> = {
 
 const BREAKING: Shape<BreakRequest> = {
   spec,
-  host: text(KEYWORD_BYTES),
+  host: text(LIMITS.actor),
   leases: {
     wanted: 'a list of leases, as they were seen',
     fits: (value) =>
       Array.isArray(value) && value.length > 0 && value.every((one) => text(64).fits(within(one, 'pci'))),
   },
-  actor: text(KEYWORD_BYTES),
-  reason: text(REASON_BYTES),
+  actor: text(LIMITS.actor),
+  reason: text(LIMITS.reason),
   force: flag,
   notAfter: time,
 };
@@ -128,10 +127,11 @@ function wrongIn(what: string, value: unknown, shape: Readonly<Record<string, Ru
     if (one === undefined ? !rule.optional : !rule.fits(one))
       return `${what}: ${key} is ${shown(one)}, wanted ${rule.wanted}`;
   }
-  return undefined;
+  const problem = requestProblem(value as RequestTexts);
+  return problem && `${what}: ${problem.field} ${problem.problem}`;
 }
 
 const shown = (value: unknown): string => {
-  const told = JSON.stringify(value) ?? 'missing';
+  const told = visible(JSON.stringify(value) ?? 'missing');
   return told.length > 80 ? `${told.slice(0, 80)}…` : told;
 };

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { FoundCluster } from '../plan/adopt.ts';
-import { actorOf, jsonOption, note, print, reporting, withClient } from './output.ts';
+import { actorOf, jsonOption, needFitting, note, print, reporting, withClient } from './output.ts';
 import { requireSpec } from './spec-file.ts';
 import { adoptView, renderAdopted } from './views/adopt.ts';
 
@@ -23,6 +23,7 @@ export function addAdopt(program: Command): void {
       .option('--actor <name>', 'who asks; default TANDEM_ACTOR, else user@machine (self-asserted)'),
   ).action((file: string, { installation, reason, actor: given, json }: AdoptOptions) =>
     reporting(json, async () => {
+      needFitting({ reason });
       const { spec, specDigest } = await requireSpec(file);
       const actor = actorOf(given);
       await withClient(

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { actorOf, jsonOption, note, withClient } from './output.ts';
+import { actorOf, jsonOption, needFitting, note, reporting, withClient } from './output.ts';
 import { follow } from './operation.ts';
 
 export function addCancel(program: Command): void {
@@ -10,11 +10,15 @@ export function addCancel(program: Command): void {
       .option('--actor <name>', 'who asks; default TANDEM_ACTOR, else user@machine')
       .option('--reason <text>', 'why'),
   ).action((name: string, { json, actor, reason }: { json?: boolean; actor?: string; reason?: string }) =>
-    withClient(json, async (client) => {
-      const admitted = await client.cancel(name, { actor: actorOf(actor), ...(reason ? { reason } : {}) });
-      note(`cancelling deployment ${admitted.deployment} of ${name} …`);
-      await follow(client, name, admitted, json);
-      if (process.exitCode === 130) process.exitCode = 0; // It was to be cancelled, and it is.
+    reporting(json, async () => {
+      needFitting({ reason });
+      const by = { actor: actorOf(actor), ...(reason ? { reason } : {}) };
+      await withClient(json, async (client) => {
+        const admitted = await client.cancel(name, by);
+        note(`cancelling deployment ${admitted.deployment} of ${name} …`);
+        await follow(client, name, admitted, json);
+        if (process.exitCode === 130) process.exitCode = 0; // It was to be cancelled, and it is.
+      });
     }),
   );
 }

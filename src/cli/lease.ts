@@ -6,9 +6,10 @@ import type { HeldLease } from '../drivers/types.ts';
 import { DeployError } from '../errors.ts';
 import { groupBy } from '../plan/order.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
-import { actorOf, EXIT, jsonOption, print, reporting, withClient } from './output.ts';
+import { actorOf, EXIT, jsonOption, needFitting, print, reporting, withClient } from './output.ts';
 import { requireSpec } from './spec-file.ts';
 import { brokenView, leasesView, renderBroken, renderLeases, standingOf } from './views/leases.ts';
+import { raw } from '../text/raw.ts';
 
 interface BreakOptions {
   readonly host: string;
@@ -86,6 +87,7 @@ async function recordsOf(client: TandemClient, leases: readonly HeldLease[]) {
 }
 
 function needUsable(spec: ClusterSpec, file: string, { host, pci, cluster, reason }: BreakOptions): void {
+  needFitting({ reason });
   if (reason.trim() === '') throw usage('--reason is empty', 'Say why nobody else will release these leases.');
   if (pci !== undefined && cluster !== undefined)
     throw usage('--pci and --cluster were both given', 'Give one of them.');
@@ -132,7 +134,14 @@ const breakAll = (
 };
 
 const notRead = ({ code, host, message, evidence, remedy }: LeaseList['unread'][number]) =>
-  new DeployError({ code: code as DeployError['code'], message, remedy, host, evidence, retryable: true });
+  new DeployError({
+    code: code as DeployError['code'],
+    message,
+    remedy,
+    host,
+    evidence: raw(evidence),
+    retryable: true,
+  });
 
 const usage = (message: string, remedy: string) =>
   new DeployError({ code: 'USAGE', message, remedy, retryable: false });

@@ -13,7 +13,7 @@ import { addLease } from './lease.ts';
 import { addList } from './list.ts';
 import { addLocal } from './local.ts';
 import { addLogs } from './logs.ts';
-import { EXIT, report } from './output.ts';
+import { EXIT, note, report } from './output.ts';
 import { packaged } from './paths.ts';
 import { addPlan } from './plan.ts';
 import { addSchema } from './schema.ts';
@@ -33,6 +33,8 @@ const program = new Command('tandem')
   .version(version)
   .showHelpAfterError('(--help shows what is possible)')
   .configureHelp({ showGlobalOptions: true })
+  // Commander quotes what was typed.
+  .configureOutput({ writeErr: note })
   .addHelpText(
     'after',
     `

@@ -4,7 +4,7 @@ import { DeployError } from '../errors.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import type { Admitted, OperationProgress, OperationRequest } from '../../workflows/messages.ts';
 import { targetOf } from '../../workflows/record.ts';
-import { actorOf, EXIT, exitOf, jsonOption, note, print, withClient } from './output.ts';
+import { actorOf, EXIT, exitOf, jsonOption, needFitting, note, print, withClient } from './output.ts';
 import { progressLines, renderConclusion } from './views/operation.ts';
 
 /** How often progress is read, in milliseconds. */
@@ -37,6 +37,7 @@ export async function runOperation(
   options: OperationOptions,
 ): Promise<void> {
   const actor = actorOf(options.actor);
+  needFitting({ reason: options.reason, memo: request.memo });
   await withClient(
     options.json,
     async (client) => {

@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { DeployError, ERROR_CODES, type ErrorCode } from '../errors.ts';
 import { connectClient, type TandemClient } from '../client.ts';
 import type { Outcome } from '../../workflows/messages.ts';
+import { requestProblem, type RequestTexts } from '../text/limits.ts';
+import { visible, visibleJson } from '../text/visible.ts';
 
 /** Exit codes, DESIGN §7. */
 export const EXIT = { done: 0, failed: 1, usage: 2, stuck: 3, unreachable: 4, changes: 5, cancelled: 130 } as const;
@@ -31,12 +33,17 @@ const EXIT_OF_CODE: Partial<Record<ErrorCode, number>> = {
 export const jsonOption = (command: Command): Command =>
   command.option('--json', 'print one JSON document on stdout; progress goes to stderr');
 
-/** One JSON document, or text for people. */
+/** One JSON document, or text for people. What would act on a terminal is shown instead, whoever wrote it. */
 export function print(value: unknown, text: () => string, json: boolean | undefined): void {
-  process.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : ensureLine(text()));
+  process.stdout.write(json ? `${visibleJson(value)}\n` : ensureLine(visible(text())));
 }
 
-export const note = (text: string): void => void process.stderr.write(ensureLine(text));
+/** As `print`, the document on one line. */
+export function printLine(value: unknown, text: () => string, json: boolean | undefined): void {
+  process.stdout.write(json ? `${visibleJson(value, 0)}\n` : ensureLine(visible(text())));
+}
+
+export const note = (text: string): void => void process.stderr.write(ensureLine(visible(text)));
 
 const ensureLine = (text: string): string => (text === '' || text.endsWith('\n') ? text : `${text}\n`);
 
@@ -45,9 +52,8 @@ export function report(error: unknown, json: boolean | undefined): void {
   const { code, message, remedy, host, evidence } = asDeployError(error);
   process.exitCode = EXIT_OF_CODE[code] ?? EXIT.failed;
   if (json) {
-    process.stdout.write(
-      `${JSON.stringify({ error: { code, message, remedy, ...(host ? { host } : {}), ...(evidence ? { evidence } : {}) } }, null, 2)}\n`,
-    );
+    const told = { code, message, remedy, ...(host ? { host } : {}), ...(evidence ? { evidence } : {}) };
+    print({ error: told }, () => '', true);
     return;
   }
   note(`${code}: ${message}`);
@@ -98,9 +104,34 @@ export async function reporting(json: boolean | undefined, body: () => Promise<v
   }
 }
 
-/** Who asks: --actor, else TANDEM_ACTOR, else user@machine. Self-asserted. */
-export const actorOf = (actor: string | undefined): string =>
-  actor ?? process.env['TANDEM_ACTOR'] ?? `${userName()}@${hostname()}`;
+/** Who asks: --actor, else TANDEM_ACTOR, else user@machine. Self-asserted. Errors: USAGE for what is no name that Temporal takes. */
+export function actorOf(given: string | undefined): string {
+  const ofEnv = process.env['TANDEM_ACTOR'] || undefined;
+  const actor = given ?? ofEnv ?? `${userName()}@${hostname()}`;
+  needFitting({ actor }, given !== undefined ? '--actor' : ofEnv !== undefined ? 'TANDEM_ACTOR' : 'user@machine');
+  return actor;
+}
+
+/** Before anything is contacted: what a request says fits Temporal's database. Errors: USAGE, measured and wanted. */
+export function needFitting(texts: RequestTexts, called?: string): void {
+  const found = requestProblem(texts);
+  if (!found) return;
+  const { field, problem } = found;
+  throw new DeployError({
+    code: 'USAGE',
+    message: `${called ?? NAMES[field] ?? field} ${problem}`,
+    remedy: REMEDIES[field] ?? 'Give a shorter one.',
+    retryable: false,
+  });
+}
+
+/** What the texts of a request are called on the command line. */
+const NAMES: Readonly<Record<string, string>> = { reason: '--reason', specPath: 'the path of the spec' };
+const REMEDIES: Readonly<Record<string, string>> = {
+  actor: 'Give a shorter name in plain text by --actor or TANDEM_ACTOR.',
+  reason: 'Say it shorter, or name the ticket that says it.',
+  specPath: 'Change into a folder nearer to it, and give its relative path.',
+};
 
 function userName(): string {
   try {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { specJsonSchema } from '../spec/json-schema.ts';
+import { print } from './output.ts';
 
 export function addSchema(program: Command): void {
   program
@@ -8,5 +9,5 @@ export function addSchema(program: Command): void {
       'Print the JSON Schema of spec files, with the meaning of every key; editors use it by a first line "# yaml-language-server: $schema=FILE".',
     )
     .option('--json', 'it is always JSON')
-    .action(() => void process.stdout.write(`${JSON.stringify(specJsonSchema(), null, 2)}\n`));
+    .action(() => print(specJsonSchema(), () => '', true));
 }

@@ -6,10 +6,12 @@ import { specDigest } from '../spec/canonical.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import { note } from './output.ts';
 import { renderDiagnostics } from './views/diagnostics.ts';
+import { raw } from '../text/raw.ts';
+import { firstOddByte } from '../text/bytes.ts';
 
 /** Reads and checks a spec file. Errors: USAGE when it cannot be read. */
 export async function diagnose(file: string): Promise<{ spec?: ClusterSpec; diagnostics: readonly Diagnostic[] }> {
-  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+  const bytes = await readFile(file).catch((cause: NodeJS.ErrnoException) => {
     throw new DeployError({
       code: 'USAGE',
       message: `${file} cannot be read: ${cause.code ?? cause.message}`,
@@ -18,7 +20,24 @@ export async function diagnose(file: string): Promise<{ spec?: ClusterSpec; diag
       cause,
     });
   });
-  return loadSpec(text, file, { checkNames: CHECK_NAMES });
+  const odd = firstOddByte(bytes);
+  if (odd !== undefined) return { diagnostics: [notText(file, bytes, odd)] };
+  return loadSpec(bytes.toString('utf8'), file, { checkNames: CHECK_NAMES });
+}
+
+/** No byte of such a file is shown, and nothing of it is parsed. */
+function notText(file: string, bytes: Uint8Array, offset: number): Diagnostic {
+  const before = Buffer.from(bytes.subarray(0, offset)).toString('utf8').split('\n');
+  const byte = `0x${bytes[offset]!.toString(16).padStart(2, '0')}`;
+  return {
+    file,
+    line: before.length,
+    column: before.at(-1)!.length + 1,
+    path: '',
+    severity: 'error',
+    message: `is not text: the first odd byte, ${byte}, is at offset ${offset} of ${bytes.length}`,
+    remedy: 'Give a cluster spec, which is YAML in UTF-8; specs/ has examples.',
+  };
 }
 
 /** A spec that is fit to be sent; warnings are shown. Errors: SPEC_INVALID with all diagnostics as evidence. */
@@ -31,7 +50,7 @@ export async function requireSpec(file: string): Promise<{ spec: ClusterSpec; sp
       message: `${file} has ${errors.length} error${errors.length === 1 ? '' : 's'}; nothing was contacted`,
       remedy: 'Mend the lines named above.',
       retryable: false,
-      evidence: renderDiagnostics(diagnostics),
+      evidence: raw(renderDiagnostics(diagnostics)),
     });
   }
   if (diagnostics.length > 0) note(renderDiagnostics(diagnostics));

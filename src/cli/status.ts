@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { targetOf } from '../../workflows/record.ts';
 import type { TandemClient } from '../client.ts';
-import { jsonOption, print, withClient } from './output.ts';
+import { jsonOption, print, printLine, withClient } from './output.ts';
 import { renderStatus, statusView, type StatusView } from './views/cluster.ts';
 
 const WATCH_EVERY_MS = 2_000;
@@ -22,7 +22,7 @@ export function addStatus(program: Command): void {
       for (let shown = ''; ;) {
         const view = await readStatus(client, name);
         const text = json ? JSON.stringify(view) : renderStatus(view);
-        if (text !== shown) process.stdout.write(`${text}\n`);
+        if (text !== shown) printLine(view, () => text, json);
         shown = text;
         await new Promise((resolve) => setTimeout(resolve, WATCH_EVERY_MS));
       }

@@ -15,6 +15,10 @@ export function addWorker(program: Command): void {
       'Run a Temporal worker: workflows, and the activities of one site. It reaches the hosts, so keys and secrets live where it runs.',
     )
     .option('--site <name>', 'the site whose hosts it reaches', 'default')
+    .addHelpText(
+      'after',
+      '\nSockets of its SSH connections lie in /tmp/tandem-<uid>; TANDEM_RUNTIME_DIR names another folder, with a short path.',
+    )
     .action(async ({ site }: { site: string }) => {
       const [node, ...args] = WORKER_COMMAND;
       const worker = execa(node, [...args, '--site', site], { stdio: 'inherit', reject: false });

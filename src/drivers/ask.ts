@@ -1,11 +1,12 @@
-import type { z } from 'zod';
+import { ZodError, type z } from 'zod';
 import { DeployError } from '../errors.ts';
 import type { Fetch } from './types.ts';
+import { raw, type Raw } from '../text/raw.ts';
 
 /** One complete HTTP answer, whatever its status. */
 export interface Answer {
   readonly status: number;
-  readonly body: string;
+  readonly body: Raw;
 }
 
 export interface Question {
@@ -28,7 +29,7 @@ export class Refused extends NoAnswer {
   readonly status: number;
 
   constructor(what: string, { status, body }: Answer) {
-    super(`${what} answered ${status}: ${body.slice(0, 300)}`);
+    super(`${what} answered ${status}${body === '' ? '' : `: ${body}`}`);
     this.status = status;
   }
 
@@ -47,21 +48,31 @@ export async function ask(fetch: Fetch, url: string, { method, key, json, timeou
       ...(json === undefined ? {} : { body: JSON.stringify(json) }),
       timeoutMs,
     });
-    return { status: response.status, body: await response.text() };
+    return { status: response.status, body: raw(await response.text()) };
   } catch (error) {
     throw noAnswer(error);
   }
 }
 
-/** What an answer to `what` says, in a shape. `Refused` for a status that is none of `good`, `NoAnswer` for another text. */
+/**
+ * What an answer to `what` says, in a shape. `Refused` for a status that is none of `good`, `NoAnswer` for another text: it
+ * names the field that is not as expected and quotes nothing, since a page such as /server_info holds keys.
+ */
 export function readAs<T>(shape: z.ZodType<T>, what: string, answer: Answer, good: readonly number[] = [200]): T {
   const { status, body } = answer;
   if (!good.includes(status)) throw new Refused(what, answer);
   try {
     return shape.parse(JSON.parse(body));
   } catch (error) {
-    throw new NoAnswer(`${what} answered something else than expected: ${body.slice(0, 200)}`, { cause: error });
+    throw new NoAnswer(`${what} answered something else than expected: ${unlike(error)}`, { cause: error });
   }
+}
+
+/** Which field is not as expected. What JSON and Zod say themselves may quote the answer. */
+function unlike(error: unknown): string {
+  if (!(error instanceof ZodError)) return 'no JSON';
+  const [first] = error.issues;
+  return `${first!.path.join('.') || 'the whole'} is ${first!.code === 'invalid_type' ? `no ${first!.expected}` : 'unfit'}`;
 }
 
 export const headersOf = (key: string | undefined, withBody: boolean): Record<string, string> => ({

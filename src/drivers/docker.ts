@@ -1,5 +1,6 @@
 import { DeployError } from '../errors.ts';
 import type { Command, Host, Output, Runtime, UnitSpec, UnitState } from './types.ts';
+import { ending, raw } from '../text/raw.ts';
 
 /** Docker's own answer to a question; a hung daemon must not hang the caller for long. */
 const SHORT_MS = 60_000;
@@ -78,7 +79,7 @@ export function dockerRuntime(host: Host): Runtime {
     async logs(name, { tailLines }) {
       const argv = ['logs', '--tail', String(tailLines), name];
       const { stdout, stderr } = await must(argv);
-      return stdout + stderr;
+      return raw(stdout + stderr);
     },
   };
 
@@ -195,7 +196,7 @@ function startFailure(host: Host, unit: UnitSpec, output: Output): DeployError {
           remedy: `Run "docker pull ${unit.container!.image}" on ${host.ref.name}, or set engine.pull.policy to missing.`,
           retryable: false,
           host: host.ref.name,
-          evidence: tail(stderr),
+          evidence: ending(stderr),
         })
       : undefined,
   );
@@ -219,7 +220,7 @@ export function dockerFailure(
       remedy,
       retryable,
       host: name,
-      evidence: tail(stderr),
+      evidence: ending(stderr),
     });
   // Docker and its daemon are named behind it, the socket in front of it.
   if (
@@ -264,8 +265,6 @@ function gone(host: Host, name: string): never {
     host: host.ref.name,
   });
 }
-
-const tail = (text: string) => text.trim().slice(-2_048);
 
 /** What follows the first of these words, in small letters; nothing where they are not there. */
 function behind(text: string, words: string): string {

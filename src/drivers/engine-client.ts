@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ask, readAs, Refused } from './ask.ts';
 import type { Fetch } from './types.ts';
+import { raw } from '../text/raw.ts';
 
 /** What Tandem asks of an engine over HTTP. Everything throws `NoAnswer` when nothing or nothing readable came back. */
 export interface EngineClient {
@@ -64,7 +65,10 @@ export function engineClient({
       return { role: info.disaggregation_mode, servedModelName: info.served_model_name };
     },
     async version() {
-      return readAs(ServerInfoAnswer, '/server_info', await getEither('/server_info', '/get_server_info')).version;
+      const answer = await getEither('/server_info', '/get_server_info');
+      // It holds api_key and admin_api_key: nothing but the fields named above leaves here, not even of a refusal.
+      const quotable = answer.status === 200 ? answer : { ...answer, body: raw('') };
+      return readAs(ServerInfoAnswer, '/server_info', quotable).version;
     },
     async openRequests() {
       const { loads } = readAs(LoadsAnswer, '/v1/loads', await get('/v1/loads'));

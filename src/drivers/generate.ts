@@ -113,7 +113,7 @@ async function send({ fetch, url, key, body, timeoutMs, signal }: GenerateReques
   });
   if (response.status === 200) return response;
   const text = await response.text().catch(() => '');
-  throw new GenerateFailed(`status ${response.status}: ${text.slice(0, 500)}`, { status: response.status, sentAt });
+  throw new GenerateFailed(`status ${response.status}: ${text}`, { status: response.status, sentAt });
 }
 
 /** What the chunks said so far. */
@@ -132,7 +132,7 @@ class Reading {
     const chunk = this.#parse(json);
     // Engines say {"error": …} in streams and {"object": "error", "message": …} outside them.
     if (chunk.error !== undefined || chunk.object === 'error') {
-      throw new GenerateFailed(`an error inside status ${this.#at.status}: ${json.slice(0, 500)}`, this.#at);
+      throw new GenerateFailed(`an error inside status ${this.#at.status}: ${json}`, this.#at);
     }
     const choice = chunk.choices?.[0];
     const text = choice?.text ?? choice?.delta?.content ?? choice?.message?.content ?? '';
@@ -153,7 +153,7 @@ class Reading {
     try {
       return Chunk.parse(JSON.parse(json));
     } catch (cause) {
-      throw new GenerateFailed(`not an answer: ${json.slice(0, 300)}`, { ...this.#at, cause });
+      throw new GenerateFailed(`not an answer: ${json}`, { ...this.#at, cause });
     }
   }
 }

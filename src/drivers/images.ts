@@ -1,6 +1,7 @@
 import { DeployError } from '../errors.ts';
 import { dockerFailure } from './docker.ts';
 import type { Host, Output } from './types.ts';
+import { ending, raw, type Raw } from '../text/raw.ts';
 
 const SHORT_MS = 60_000;
 
@@ -34,7 +35,7 @@ export async function resolveImage(host: Host, request: ImageRequest): Promise<{
   const wanted = mirror === undefined ? reference : mirrored(reference, mirror);
   const here = policy === 'always' ? undefined : await imageId(host, reference);
   if (here !== undefined) return { id: here };
-  if (policy === 'never') throw unavailable(host, reference, 'is not there, and engine.pull.policy is never', '');
+  if (policy === 'never') throw unavailable(host, reference, 'is not there, and engine.pull.policy is never', raw(''));
   const pulled = await pull(host, wanted, request);
   if (pulled.exitCode !== 0) {
     throw dockerFailure(host, ['pull', wanted], pulled, () => registryFailure(host, wanted, pulled.stderr));
@@ -75,7 +76,7 @@ export function mirrored(reference: string, mirror: string): string {
   return `${mirror}/${reference.includes('/') ? '' : 'library/'}${reference}`;
 }
 
-function registryFailure(host: Host, image: string, stderr: string): DeployError | undefined {
+function registryFailure(host: Host, image: string, stderr: Raw): DeployError | undefined {
   if (/manifest unknown|not found|pull access denied|unauthorized|denied|no basic auth/i.test(stderr)) {
     return unavailable(host, image, 'is refused by its registry', stderr);
   }
@@ -96,7 +97,7 @@ const unavailable = (
   host: Host,
   image: string,
   what: string,
-  evidence: string,
+  evidence: Raw,
   { retryable = false, remedy = '' }: { readonly retryable?: boolean; readonly remedy?: string } = {},
 ) =>
   new DeployError({
@@ -105,5 +106,5 @@ const unavailable = (
     remedy: `Try "docker pull ${image}" on ${host.ref.name}; see engine.image and engine.pull.${remedy}`,
     retryable,
     host: host.ref.name,
-    evidence: evidence.trim().slice(-2_048),
+    evidence: ending(evidence),
   });

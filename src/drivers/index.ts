@@ -10,12 +10,14 @@ import { Forwards } from './ssh/forward.ts';
 import { sshHost } from './ssh/host.ts';
 import { defaultRuntimeDir, openRuntimeDir } from './ssh/runtime-dir.ts';
 import type { Drivers } from './types.ts';
+import { visible } from '../text/visible.ts';
+import type { SecretRef } from '../spec/schema.ts';
 
 /** sshd begins to drop fresh connections at ten that have not logged in. */
 const CONNECTING = 4;
 
 export interface DriverOptions {
-  /** Folder for control sockets on this machine; its path is short. Default /tmp/tandem-<uid>. */
+  /** Folder for control sockets on this machine; its path is short. Default TANDEM_RUNTIME_DIR, else /tmp/tandem-<uid>. */
   readonly runtimeDir?: string;
   /** Limit of a first contact, in milliseconds. Default 15,000. */
   readonly connectTimeoutMs?: number;
@@ -23,6 +25,8 @@ export interface DriverOptions {
   readonly idleMs?: number;
   /** Kept of each stream of a command, in bytes. Default 4 MiB. */
   readonly outputLimitBytes?: number;
+  /** Told of every secret that was resolved, so that it can be kept out of texts. */
+  readonly onSecret?: (value: string) => void;
   /** Told once per host of what works less well than it could. Default: standard error. */
   readonly onWarning?: (message: string) => void;
 }
@@ -33,8 +37,14 @@ export function createDrivers({
   connectTimeoutMs = 15_000,
   idleMs = 300_000,
   outputLimitBytes = 4 * 1024 * 1024,
-  onWarning = (message) => console.error(message),
+  onSecret,
+  onWarning = (message) => console.error(visible(message)),
 }: DriverOptions = {}): Drivers {
+  const secret = async (ref: SecretRef) => {
+    const value = await secretValue(ref);
+    onSecret?.(value);
+    return value;
+  };
   const hosts = new Map<string, Reached>();
   const connecting = new Map<string, LimitFunction>();
   let folder: Promise<string> | undefined;
@@ -52,7 +62,7 @@ export function createDrivers({
       idleMs,
       outputLimitBytes,
       connecting: connecting.get(place)!,
-      password: async () => (ref.ssh.becomePassword ? secretValue(ref.ssh.becomePassword) : undefined),
+      password: async () => (ref.ssh.becomePassword ? secret(ref.ssh.becomePassword) : undefined),
     });
     const reached: Reached = { connection, forwards: new Forwards(connection, base, onWarning) };
     hosts.set(key, reached);
@@ -63,7 +73,7 @@ export function createDrivers({
       const { connection, forwards } = reach(ref);
       return sshHost(ref, connection, { forwards, signal, together });
     },
-    secret: secretValue,
+    secret,
     fetch: directFetch,
     async close() {
       const reached = [...hosts.values()];
@@ -81,5 +91,5 @@ interface Reached {
 
 /** All that a connection depends on, in 12 characters. */
 function keyOf({ name, address, port, user, hostKey, ssh }: HostRef): string {
-  return bytesToHex(sha256(utf8ToBytes(JSON.stringify([name, address, port, user, hostKey, ssh])))).slice(0, 12);
+  return bytesToHex(sha256(utf8ToBytes(JSON.stringify([name, address, port, user, hostKey, ssh]))).subarray(0, 6));
 }

@@ -1,6 +1,7 @@
 import { DeployError } from '../errors.ts';
 import { exports, quote } from './ssh/quote.ts';
 import type { Host, Output, Runtime, UnitSpec, UnitState } from './types.ts';
+import { ending, type Raw } from '../text/raw.ts';
 
 const SHORT_MS = 60_000;
 /** Exit code of the scripts when the job's folder is not there, and when a job of other labels is. */
@@ -25,7 +26,7 @@ export function jobsRuntime(host: Host): Runtime {
       timeoutMs: SHORT_MS,
       ...options,
     });
-  const must = async (what: string, output: Promise<Output>): Promise<string> => {
+  const must = async (what: string, output: Promise<Output>): Promise<Raw> => {
     const { exitCode, stdout, stderr } = await output;
     if (exitCode === 0 || exitCode === NONE) return stdout;
     throw new DeployError({
@@ -34,7 +35,7 @@ export function jobsRuntime(host: Host): Runtime {
       remedy: `Check on ${host.ref.name} that ${host.ref.stateDir} can be written by ${host.ref.user} and has space.`,
       retryable: false,
       host: host.ref.name,
-      evidence: (stderr || stdout).trim().slice(-2_048),
+      evidence: ending(stderr || stdout),
     });
   };
 

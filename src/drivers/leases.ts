@@ -1,5 +1,6 @@
 import { DeployError } from '../errors.ts';
 import type { HeldLease, Host, LeaseOwner, Leases } from './types.ts';
+import { ending, type Raw } from '../text/raw.ts';
 
 const SHORT_MS = 30_000;
 /** Exit codes of the scripts: the holder, or the reason, is on stdout. */
@@ -87,7 +88,7 @@ done <.broken
 /** GPU leases on one host, in `leaseDir`; a lease is a line of JSON. */
 export function hostLeases(host: Host): Leases {
   const script = (text: string, args: readonly string[], stdin?: string) => runScript(host, text, args, stdin);
-  const failed = (what: string, evidence: string) => unusable(host, what, evidence);
+  const failed = (what: string, evidence: Raw) => unusable(host, what, evidence);
 
   return {
     list: async () => (await listed(host)).map(({ text: _text, ...lease }) => lease),
@@ -159,14 +160,14 @@ const runScript = async (host: Host, text: string, args: readonly string[], stdi
     ...(stdin === undefined ? {} : { stdin }),
   });
 
-function unusable({ ref: { name, leaseDir, user } }: Host, what: string, evidence: string): DeployError {
+function unusable({ ref: { name, leaseDir, user } }: Host, what: string, evidence: Raw): DeployError {
   return new DeployError({
     code: 'COMMAND_FAILED',
     message: `${name}: the leases in ${leaseDir} could not be ${what}`,
     remedy: `Check on ${name} that ${user} may read and write ${leaseDir}.`,
     retryable: false,
     host: name,
-    evidence,
+    evidence: ending(evidence),
   });
 }
 
@@ -210,7 +211,7 @@ function held(host: Host, pci: string, holder: ReturnType<typeof parse>): Deploy
   });
 }
 
-function folderMissing(host: Host, folder: string, group: string, evidence: string): DeployError {
+function folderMissing(host: Host, folder: string, group: string, evidence: Raw): DeployError {
   const { name, user } = host.ref;
   return new DeployError({
     code: 'LEASE_DIR_MISSING',
@@ -218,6 +219,6 @@ function folderMissing(host: Host, folder: string, group: string, evidence: stri
     remedy: `Let an administrator run once on ${name}: sudo install -d -m 2775 -g ${group || user} ${folder}`,
     retryable: false,
     host: name,
-    evidence,
+    evidence: ending(evidence),
   });
 }

@@ -8,6 +8,7 @@ import { jobsSeen, processRows, readLook, type Look, type Ownership } from './pi
 import { LABELS, type Command, type Host, type Output } from './types.ts';
 import { weightsCorrupt } from './weights/errors.ts';
 import { bytesOf, MARK, parseManifest } from './weights/files.ts';
+import { ending, raw, type Raw } from '../text/raw.ts';
 
 const SHORT_MS = 60_000;
 /** Prints a file that may not be there. */
@@ -188,7 +189,7 @@ function mountsOf({ mounts }: Look, { cluster, stateDir, modelPath }: Places, ow
 function portsTaken(host: Host, { ports }: Places, output: Output): string[] {
   const { address, fabricAddress } = host.ref;
   const listening = read(listeningPorts, output);
-  if (listening.value === undefined) throw unreadable(host, 'which ports are taken', listening.why);
+  if (listening.value === undefined) throw unreadable(host, 'which ports are taken', raw(listening.why));
   // A listener on a loopback address that is not the host's own is in nobody's way.
   const foreign = (at: string) => /^(127\.|\[?::1)/.test(at) && at !== address && at !== fabricAddress;
   return listening.value
@@ -217,7 +218,7 @@ function keptWeights(host: Host, path: string, mark: string): Kept[] {
 function must(host: Host, what: string, output: Output): string {
   assertWhole(host, what, output);
   if (output.exitCode === 0) return output.stdout;
-  throw unreadable(host, what, (output.stderr || output.stdout).trim().slice(-2_048));
+  throw unreadable(host, what, ending(output.stderr || output.stdout));
 }
 
 function mustDocker(host: Host, command: string, output: Output): string {
@@ -227,7 +228,7 @@ function mustDocker(host: Host, command: string, output: Output): string {
 }
 
 function assertWhole(host: Host, what: string, output: Output): void {
-  if (output.truncated) throw unreadable(host, what, 'more was printed than the driver keeps');
+  if (output.truncated) throw unreadable(host, what, raw('more was printed than the driver keeps'));
   if (!output.timedOut) return;
   throw new DeployError({
     code: 'COMMAND_TIMEOUT',
@@ -238,7 +239,7 @@ function assertWhole(host: Host, what: string, output: Output): void {
   });
 }
 
-const unreadable = (host: Host, what: string, evidence: string) =>
+const unreadable = (host: Host, what: string, evidence: Raw) =>
   new DeployError({
     code: 'COMMAND_FAILED',
     message: `${host.ref.name}: it cannot be seen what is left there (${what})`,

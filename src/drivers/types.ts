@@ -1,6 +1,7 @@
 import type { HostPicture, PictureScope } from '../facts/host-picture.ts';
 import type { ContainerPlan, HostRef, Lease } from '../plan/types.ts';
 import type { SecretRef } from '../spec/schema.ts';
+import type { Raw } from '../text/raw.ts';
 
 /**
  * The interface between activities and the world. The real one is OpenSSH (`ssh/`); tests put others behind it.
@@ -39,8 +40,8 @@ export interface Host {
   run(command: Command): Promise<Output>;
   /** Runs commands in one round trip, in order or side by side; each has its own limit and output, and a time-out is an output too. */
   runAll(commands: readonly Command[], options?: { readonly parallel?: boolean }): Promise<Output[]>;
-  /** As `run`, and a non-zero exit is COMMAND_FAILED with the tail of stderr as evidence. Returns stdout. */
-  must(command: Command): Promise<string>;
+  /** As `run`, and a non-zero exit is COMMAND_FAILED with what it said as evidence. Returns stdout. */
+  must(command: Command): Promise<Raw>;
   /** Writes a file whole: aside, then renamed; folders are made. `content` never shows in a process list. */
   writeFile(path: string, content: string, options?: { readonly mode?: number }): Promise<void>;
   /** "~/x" → "/home/ops/x", by the home of the SSH user. */
@@ -64,8 +65,8 @@ export interface Command {
 }
 
 export interface Output {
-  readonly stdout: string;
-  readonly stderr: string;
+  readonly stdout: Raw;
+  readonly stderr: Raw;
   /** 0–255; 128 + signal when a signal ended it. */
   readonly exitCode: number;
   /** The limit passed and the process group was ended. */
@@ -91,7 +92,7 @@ export interface Runtime {
   /** Forgets a unit, ended or not. Gone already is fine. */
   remove(name: string): Promise<void>;
   /** The last lines of stdout and stderr together. */
-  logs(name: string, options: { readonly tailLines: number }): Promise<string>;
+  logs(name: string, options: { readonly tailLines: number }): Promise<Raw>;
 }
 
 export interface UnitSpec {

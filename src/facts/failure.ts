@@ -14,18 +14,14 @@ export function whyNothing(tool: string, { stdout, stderr, exitCode }: ToolOutpu
   const lines = [...linesOf(stderr), ...linesOf(stdout)];
   for (const telling of TELLING) {
     const told = lines.map(telling).find((line) => line !== undefined);
-    if (told !== undefined) return `${tool} failed: ${clip(told)}`;
+    if (told !== undefined) return `${tool} failed: ${told.trim()}`;
   }
   const first = lines.find((line) => line.trim() !== '');
-  if (exitCode !== 0) return `${tool} ended with exit code ${exitCode}${first ? `: ${clip(first)}` : ''}`;
-  return first ? `${tool} printed something else: ${clip(first)}` : `${tool} printed nothing`;
+  if (exitCode !== 0) return `${tool} ended with exit code ${exitCode}${first ? `: ${first.trim()}` : ''}`;
+  return first ? `${tool} printed something else: ${first.trim()}` : `${tool} printed nothing`;
 }
 
 /** Throws what `whyNothing` says unless the tool ended well: after a failure half an answer may be missing. */
 export function assertEndedWell(tool: string, output: ToolOutput): void {
   if (output.exitCode !== 0) throw new SyntaxError(whyNothing(tool, output));
 }
-
-/** The start of a line: some tools print tens of thousands of characters in one. */
-export const clip = (line: string): string =>
-  line.trim().length > 200 ? `${line.trim().slice(0, 200)}…` : line.trim();

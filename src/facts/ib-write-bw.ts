@@ -1,5 +1,5 @@
 import type { Fact } from './fact.ts';
-import { assertEndedWell, clip, whyNothing } from './failure.ts';
+import { assertEndedWell, whyNothing } from './failure.ts';
 import { linesOf } from './lines.ts';
 
 /** One-way bandwidth that a test measured. */
@@ -42,7 +42,7 @@ export const ibWriteBw: Fact<LinkBandwidth, [test: BandwidthTest]> = {
   timeoutMs: 60_000,
   parse(output) {
     const failure = [...linesOf(output.stderr), ...linesOf(output.stdout)].find((line) => FAILED.test(line));
-    if (failure !== undefined) throw new SyntaxError(`ib_write_bw failed: ${clip(failure)}`);
+    if (failure !== undefined) throw new SyntaxError(`ib_write_bw failed: ${failure.trim()}`);
     assertEndedWell('ib_write_bw', output);
     const rows = rowsIn(output.stdout);
     if (rows.length === 0) {

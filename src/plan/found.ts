@@ -1,6 +1,7 @@
 import { DeployError } from '../errors.ts';
 import { byText, groupBy } from './order.ts';
 import type { FoundUnit, Inventory } from './types.ts';
+import { raw } from '../text/raw.ts';
 
 /** Units of one name on all hosts together: an engine or a router as one deployment made it. */
 export interface FoundGroup extends Pick<FoundUnit, 'name' | 'kind' | 'role' | 'index' | 'deployment' | 'runtime'> {
@@ -82,7 +83,7 @@ export function refuseStrangers(cluster: string, inventory: Inventory, owner: Ow
     remedy: `Choose another name than ${cluster}, let its owner destroy it, or where the record was lost take it over with \`tandem adopt FILE\`.`,
     retryable: false,
     host: first!.slice(0, first!.indexOf(':')),
-    evidence: found.join('\n'),
+    evidence: raw(found.join('\n')),
   });
 }
 
@@ -118,7 +119,7 @@ export function onlyInstallation(cluster: string, inventory: Inventory): string 
     message: `the hosts show ${found.length} installations of cluster ${cluster}: ${names.join(', ')}`,
     remedy: `Say which one: \`tandem adopt FILE --installation ID\`; the others are left alone.`,
     retryable: false,
-    evidence: found.map(([installation, its]) => `${installation}: ${some(its)}`).join('\n'),
+    evidence: raw(found.map(([installation, its]) => `${installation}: ${some(its)}`).join('\n')),
   });
 }
 

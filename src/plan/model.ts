@@ -1,3 +1,4 @@
+import { DeployError } from '../errors.ts';
 import { digestOf } from '../spec/canonical.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import { withoutEndSlashes } from './slashes.ts';
@@ -11,8 +12,23 @@ import type { ModelPlan } from './types.ts';
 export function modelPlan({ model }: ClusterSpec): ModelPlan {
   const inPlace = usedInPlace(model);
   const revision = hubRevision(model.source) ?? `source-${hex(model.source, 12)}`;
-  const path = inPlace ? model.source.slice('file://'.length) : `${model.dir}/${model.id}/${revision}`;
+  const path = inPlace ? model.source.slice('file://'.length) : stagedPath(model.dir, model.id, revision);
   return { id: model.id, revision, path: withoutEndSlashes(path) };
+}
+
+/**
+ * Lies under model.dir, also where a spec came here by another way than its file: a folder elsewhere would be written to,
+ * and removed. Errors: PLAN_IMPOSSIBLE.
+ */
+function stagedPath(dir: string, id: string, revision: string): string {
+  const part = `${id}/${revision}`.split('/').find((one) => /^\.{0,2}$|[\p{Cc}\p{Cf}]/u.test(one));
+  if (part === undefined) return `${dir}/${id}/${revision}`;
+  throw new DeployError({
+    code: 'PLAN_IMPOSSIBLE',
+    message: `the weights of model.id ${JSON.stringify(id)} at revision ${JSON.stringify(revision)} would not lie under model.dir ${dir}: a part of the path is ${JSON.stringify(part)}`,
+    remedy: 'Name the model as organisation/name, and a revision without "..", "//" and control characters.',
+    retryable: false,
+  });
 }
 
 /** True for file:// weights that are not copied. */

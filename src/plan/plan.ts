@@ -18,6 +18,7 @@ import { pairUp } from './sample.ts';
 import { fillSeats, type Seats } from './seats.ts';
 import { imagePlans, leasePlans, releasePlans, stagingPlans } from './supplies.ts';
 import type { EnginePlan, HostRef, ManagedRouterPlan, Plan, PlanInput, Role, RouterPlan } from './types.ts';
+import { raw } from '../text/raw.ts';
 
 const ROLES: readonly Role[] = ['prefill', 'decode'];
 
@@ -198,7 +199,7 @@ function refuseChanges(cluster: string, refused: readonly string[]): void {
     message: `${refused.length} running ${refused.length === 1 ? 'engine' : 'engines'} of ${cluster} would become something else, which is a rolling change of what an engine is and not done by this operation: ${refused.join('; ')}`,
     remedy: `Deploy the spec that runs with other replicas only, or destroy ${cluster} and deploy the new spec.`,
     retryable: false,
-    evidence: refused.join('\n'),
+    evidence: raw(refused.join('\n')),
   });
 }
 
@@ -252,7 +253,7 @@ const planImpossible = (cluster: string, reasons: readonly string[]): DeployErro
     message: `the hosts cannot hold ${cluster}: ${reasons.join('; ')}`,
     remedy: 'Add hosts, free GPUs that others lease, or ask for fewer replicas, GPUs or other ports.',
     retryable: false,
-    evidence: reasons.join('\n'),
+    evidence: raw(reasons.join('\n')),
   });
 
 function deviceWarnings(spec: ClusterSpec, fleet: Fleet, engines: readonly EnginePlan[]): string[] {

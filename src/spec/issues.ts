@@ -60,9 +60,12 @@ function misfit(issue: Issue, path: Path, scope: Scope): Violation {
   if (value === undefined) return missing(path, schemaAt(scope.schema, issue.path as Path));
   const { wanted, remedy } = want(issue, path, scope);
   const number = typeof value === 'number' && wanted === 'must be text' ? 'the number ' : '';
+  const long = issue.code === 'too_big' && typeof value === 'string';
   const got = isTooManyKeys(issue)
     ? String(Object.keys(value as object).length)
-    : `${number}${describe(value, path, scope.written)}`;
+    : long
+      ? String(value.length)
+      : `${number}${describe(value, path, scope.written)}`;
   return wrong(path, `${wanted}, got ${got}${didYouMeanOf(issue, value)}`, remedy);
 }
 
@@ -218,7 +221,8 @@ function describe(value: unknown, path: Path, written: (path: Path) => string | 
   const text = written(path) ?? JSON.stringify(value);
   if (path.some((key) => SECRET_PLACES.has(String(key)))) return 'a value that is not shown here';
   if (typeof value !== 'string') return text;
-  return value === '' ? 'an empty text' : JSON.stringify(shortened(value));
+  const shown = value.replace(/:\/\/[^/@\s:]+:[^/@\s]+@/, '://…@'); // A login in a URL is a secret.
+  return value === '' ? 'an empty text' : JSON.stringify(shortened(shown));
 }
 
 const shortened = (text: string): string => (text.length > 60 ? `${text.slice(0, 57)}…` : text);

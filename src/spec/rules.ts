@@ -8,7 +8,7 @@ import {
   knownHosts,
   passwordNeedsSudo,
 } from './rules/hosts.ts';
-import { imageForDocker, readableSource } from './rules/images.ts';
+import { imageForDocker, readableEndpoint, readableSource } from './rules/images.ts';
 import { oneClientKey } from './rules/keys.ts';
 import { knownChecks, movableUpgrade, reachableConcurrency, slowTransport } from './rules/operations.ts';
 import { equalTensorParallel, possibleParallelSizes, sharedKvFlags } from './rules/parallel.ts';
@@ -31,6 +31,7 @@ export const RULES: readonly Rule[] = [
   sharedKvFlags,
   imageForDocker,
   readableSource,
+  readableEndpoint,
   engineFlags,
   routerFlags,
   uncheckedFlags,

@@ -1,24 +1,39 @@
 import { z } from 'zod';
+import {
+  absolutePath,
+  address,
+  argument,
+  baseUrl,
+  device,
+  flagName,
+  hostKey,
+  hostPath,
+  image,
+  line,
+  modelId,
+  paragraph,
+  plainName,
+  user,
+  variable,
+  word,
+  workerFile,
+  workerPath,
+} from './strings.ts';
 
 /**
  * The cluster spec. Every key carries its meaning, unit and default in `describe`, which `tandem schema` prints;
  * `specs/reference.yaml` holds the same keys and a test keeps the two equal. Rules that span keys are in `rules.ts`.
  */
 
-const text = () => z.string().min(1);
 const count = () => z.int().min(1);
 const port = () => z.int().min(1024).max(65535);
 const seconds = () => z.int().min(1);
-/** A leading dash is refused: ssh would take such an address or user for an option. */
-const address = () => z.string().regex(/^[A-Za-z0-9:][A-Za-z0-9.:_%-]*$/, 'must be a host name or an IP address');
-const user = () => z.string().regex(/^[A-Za-z0-9_][^\s:/]*$/, 'must be the name of a user');
-const variable = () => z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be the name of an environment variable');
 
 export const SecretRef = z
   .union(
     [
       z.strictObject({ fromEnv: variable().describe('Environment variable on the Temporal worker that holds it.') }),
-      z.strictObject({ fromFile: text().describe('File on the Temporal worker that holds it.') }),
+      z.strictObject({ fromFile: workerFile().describe('File on the Temporal worker that holds it.') }),
     ],
     'must be a secret by reference, {fromEnv: NAME} or {fromFile: PATH}',
   )
@@ -36,7 +51,7 @@ export type FlagValue = z.infer<typeof FlagValue>;
 const MAX_FLAGS = 1_000;
 const args = (of: string) =>
   z
-    .record(z.string(), FlagValue)
+    .record(flagName(), FlagValue)
     .check(({ value, issues }) => {
       if (Object.keys(value).length <= MAX_FLAGS) return;
       issues.push({ code: 'too_big', origin: 'record', maximum: MAX_FLAGS, inclusive: true, input: value });
@@ -51,21 +66,23 @@ const secretEnv = (of: string) =>
   z.record(variable(), SecretRef).default({}).describe(`Environment of ${of} whose values are secrets, by reference.`);
 
 const Model = z.strictObject({
-  id: text().describe('Model name that clients ask for, as on the Hugging Face Hub: organisation/name.'),
-  source: text().describe(
+  id: modelId().describe('Model name that clients ask for, as on the Hugging Face Hub: organisation/name.'),
+  source: line().describe(
     'Where the weights come from: hf://ORG/NAME@REVISION, https://…/, rsync://… or file:///path. file:// on a shared mount is used in place unless copy is true; file://~/… is under the home of the SSH user.',
   ),
   copy: z
     .boolean()
     .default(false)
     .describe('Copy file:// weights into dir, checked, instead of using them in place. Default false.'),
-  dir: text()
+  dir: hostPath()
     .default('/var/lib/tandem/models')
     .describe('Folder on each host for staged weights: dir/<id>/<revision>/. Default /var/lib/tandem/models.'),
   token: SecretRef.optional().describe(
     'Token for the source: the Hugging Face token of a gated model, or a bearer token for https://.',
   ),
-  endpoint: text().optional().describe('Mirror of the Hugging Face Hub to ask instead of https://huggingface.co.'),
+  endpoint: baseUrl('must be a URL that begins with https://')
+    .optional()
+    .describe('Mirror of the Hugging Face Hub to ask instead of https://huggingface.co.'),
 });
 
 const Ports = z.strictObject({
@@ -79,8 +96,8 @@ const Ports = z.strictObject({
 });
 
 const Mount = z.strictObject({
-  source: text().describe('Path on the host.'),
-  target: text().describe('Path in the container.'),
+  source: hostPath().describe('Path on the host.'),
+  target: absolutePath().describe('Path in the container.'),
   readOnly: z.boolean().default(true).describe('Mount read-only. Default true.'),
 });
 
@@ -90,15 +107,17 @@ const Pull = z.strictObject({
     .default('missing')
     .describe('When to pull the image: missing, always, or never (it must be there). Default missing.'),
   login: z
-    .strictObject({ user: text().describe('User of the registry.'), password: SecretRef })
+    .strictObject({ user: word('a user of the registry').describe('User of the registry.'), password: SecretRef })
     .optional()
     .describe('Login at the registry.'),
-  mirror: text().optional().describe('Registry host that is asked instead of the one in the image name.'),
+  mirror: word('a registry, as HOST:PORT')
+    .optional()
+    .describe('Registry host that is asked instead of the one in the image name.'),
 });
 
 const Engine = z.strictObject({
-  image: text().optional().describe('Container image of the engines. Needed with runtime docker; @sha256:… pins it.'),
-  version: text()
+  image: image().optional().describe('Container image of the engines. Needed with runtime docker; @sha256:… pins it.'),
+  version: plainName('a version')
     .optional()
     .describe('Version of SGLang, by which args are checked. Default: read from the tag of the image.'),
   runtime: z
@@ -106,7 +125,7 @@ const Engine = z.strictObject({
     .default('docker')
     .describe('How engines run on a host: docker, or process. Default docker.'),
   command: z
-    .array(text())
+    .array(argument())
     .min(1)
     .default(['python3', '-m', 'sglang.launch_server'])
     .describe('The program that starts an engine. Default [python3, -m, sglang.launch_server].'),
@@ -120,19 +139,19 @@ const Engine = z.strictObject({
   adminKey: SecretRef.optional().describe('Key of the engines’ control endpoints; goes through the same file.'),
   mounts: z.array(Mount).default([]).describe('More mounts of the containers.'),
   devices: z
-    .array(text())
+    .array(device())
     .default(['/dev/kfd', '/dev/dri', '/dev/infiniband'])
     .describe('Devices given to the containers. Default /dev/kfd, /dev/dri, /dev/infiniband.'),
   groups: z
-    .array(text())
+    .array(plainName('a group'))
     .default(['video', 'render'])
     .describe('Groups added to the containers. Default video, render.'),
   capabilities: z
-    .array(text())
+    .array(plainName('a capability'))
     .default(['SYS_PTRACE', 'IPC_LOCK'])
     .describe('Capabilities added to the containers. Default SYS_PTRACE, IPC_LOCK.'),
   securityOptions: z
-    .array(text())
+    .array(word('a security option'))
     .default(['seccomp=unconfined'])
     .describe('Security options of the containers. Default seccomp=unconfined.'),
   privileged: z
@@ -140,7 +159,7 @@ const Engine = z.strictObject({
     .default(false)
     .describe('Run the containers privileged instead of with named devices. Default false.'),
   ulimits: z
-    .record(z.string(), z.int())
+    .record(plainName('a limit'), z.int())
     .default({ memlock: -1 })
     .describe('Limits of the containers; -1 is unlimited. Default memlock: -1.'),
   shmSizeGiB: z
@@ -159,7 +178,7 @@ const Engine = z.strictObject({
 });
 
 const Gpus = z.strictObject({
-  product: text().describe('GPU product, as in MI300X.'),
+  product: line().describe('GPU product, as in MI300X.'),
   count: z.int().min(0).max(1024).describe('Number of GPUs on each host.'),
 });
 
@@ -167,19 +186,19 @@ const Jump = z.strictObject({
   address: address().describe('Address of the jump host.'),
   port: z.int().min(1).max(65535).default(22).describe('SSH port of the jump host. Default 22.'),
   user: user().describe('User on the jump host.'),
-  identityFile: text()
+  identityFile: workerPath()
     .optional()
     .describe('Private key for the jump host, on the Temporal worker. Default: that of the hosts.'),
-  hostKey: text().optional().describe('Public host key of the jump host. Default: looked up in knownHostsFile.'),
+  hostKey: hostKey().optional().describe('Public host key of the jump host. Default: looked up in knownHostsFile.'),
 });
 
 const Ssh = z.strictObject({
   user: user().describe('User to log in as.'),
   port: z.int().min(1).max(65535).default(22).describe('SSH port. Default 22.'),
-  identityFile: text()
+  identityFile: workerPath()
     .optional()
     .describe('Private key file on the Temporal worker. Default: the SSH agent and the usual keys.'),
-  knownHostsFile: text()
+  knownHostsFile: workerPath()
     .default('~/.ssh/known_hosts')
     .describe('File of known host keys on the Temporal worker. Default ~/.ssh/known_hosts.'),
   jump: z.array(Jump).default([]).describe('Jump hosts, outermost first.'),
@@ -188,7 +207,7 @@ const Ssh = z.strictObject({
     .default('none')
     .describe('Run commands as root by sudo, or as the user who logs in: none or sudo. Default none.'),
   becomePassword: SecretRef.optional().describe('Password for sudo where it asks for one.'),
-  configFile: text().optional().describe('An ssh_config on the Temporal worker to read. Default: none is read.'),
+  configFile: workerPath().optional().describe('An ssh_config on the Temporal worker to read. Default: none is read.'),
   retrySeconds: z
     .int()
     .min(0)
@@ -206,7 +225,7 @@ const HostEntry = z.strictObject({
   address: address().describe('Address by which the Temporal worker reaches the host.'),
   port: z.int().min(1).max(65535).optional().describe('SSH port of this host. Default: ssh.port.'),
   user: user().optional().describe('User on this host. Default: ssh.user.'),
-  hostKey: text().optional().describe('Public host key, "ssh-ed25519 AAAA…". Default: looked up in knownHostsFile.'),
+  hostKey: hostKey().optional().describe('Public host key, "ssh-ed25519 AAAA…". Default: looked up in knownHostsFile.'),
   fabricAddress: address().optional().describe('Address that engines bind and register at. Default: address.'),
   gpus: Gpus.describe('GPUs of the host; count 0 for a host that only routes.'),
 });
@@ -214,8 +233,10 @@ const HostEntry = z.strictObject({
 const Hosts = z.strictObject({
   provider: z.literal('static').default('static').describe('Where hosts come from: static, the list below.'),
   ssh: Ssh.describe('How to log in to the hosts.'),
-  stateDir: text().default('~/.tandem').describe('Folder of Tandem on each host. Default ~/.tandem, of the SSH user.'),
-  leaseDir: text()
+  stateDir: hostPath()
+    .default('~/.tandem')
+    .describe('Folder of Tandem on each host. Default ~/.tandem, of the SSH user.'),
+  leaseDir: hostPath()
     .default('/var/lib/tandem/leases')
     .describe('Folder of GPU leases on each host, one for all teams. Default /var/lib/tandem/leases.'),
   list: z.array(HostEntry).min(1).describe('The hosts.'),
@@ -227,16 +248,16 @@ const role = (name: string) =>
     hostsPerReplica: count().default(1).describe('Hosts that one engine spans. Default 1.'),
     gpus: z
       .strictObject({
-        product: text().describe('GPU product the role needs, as in MI300X.'),
+        product: line().describe('GPU product the role needs, as in MI300X.'),
         count: count().describe('GPUs of one engine on each of its hosts.'),
       })
       .describe('GPUs of one engine. The tensor-parallel size is count × hostsPerReplica unless args say otherwise.'),
     hosts: z
-      .array(text())
+      .array(line())
       .min(1)
       .optional()
       .describe('Names of the hosts this role may use. Default: every host that fits.'),
-    image: text().optional().describe('Container image of this role. Default engine.image.'),
+    image: image().optional().describe('Container image of this role. Default engine.image.'),
     args: args(`the ${name} engines; they win over engine.args`),
     env: env(`the ${name} engines; it wins over engine.env`),
     secretEnv: secretEnv(`the ${name} engines`),
@@ -269,7 +290,10 @@ const Rdma = z.strictObject({
     .default('mooncake')
     .describe('SGLang’s transfer backend: mooncake, nixl or mori. Default mooncake.'),
   devices: z
-    .union([z.literal('auto'), z.array(text()).min(1)], 'must be auto or a list of RDMA device names')
+    .union(
+      [z.literal('auto'), z.array(plainName('an RDMA device')).min(1)],
+      'must be auto or a list of RDMA device names',
+    )
     .default('auto')
     .describe(
       'RDMA devices to use on each host, or auto: all that it has. An engine gets those of its GPUs, and each that it gets must be up. Default auto.',
@@ -280,7 +304,7 @@ const Rdma = z.strictObject({
     .describe('GID index, or auto: the RoCE v2 GID with an IPv4 address. Default auto.'),
   providerLibrary: z
     .union(
-      [z.enum(['auto', 'none']), z.string().startsWith('/', 'must be auto, none or a path that starts with /')],
+      [z.enum(['auto', 'none']), absolutePath('must be auto, none or a path that starts with /')],
       'must be auto, none or a path that starts with /',
     )
     .default('auto')
@@ -315,9 +339,9 @@ const Checks = z.strictObject({
   waive: z
     .array(
       z.strictObject({
-        check: text().describe('Name of the check.'),
-        reason: text().describe('Why it is waived; kept with the deployment.'),
-        host: text().optional().describe('Only on this host. Default: on every host.'),
+        check: line().describe('Name of the check.'),
+        reason: paragraph().describe('Why it is waived; kept with the deployment.'),
+        host: line().optional().describe('Only on this host. Default: on every host.'),
       }),
     )
     .default([])
@@ -329,25 +353,25 @@ const ManagedRouter = z.strictObject({
     .enum(['smg', 'sglang-router'])
     .default('smg')
     .describe('Which router: smg or sglang-router. Default smg.'),
-  version: text()
+  version: plainName('a version')
     .optional()
     .describe('Version of the router, by which args are checked. Default: 1.13.0 of smg, 0.3.2 of sglang-router.'),
-  host: text().describe('Name of the host that the router runs on.'),
+  host: line().describe('Name of the host that the router runs on.'),
   port: port().default(30000).describe('Port of the router. Default 30000.'),
   listen: address().optional().describe('Address the router binds. Default: the address of its host.'),
   runtime: z
     .enum(['docker', 'process'])
     .default('docker')
     .describe('How the router runs: docker, or process. Default docker.'),
-  image: text().optional().describe('Container image of the router. Needed with runtime docker.'),
+  image: image().optional().describe('Container image of the router. Needed with runtime docker.'),
   command: z
-    .array(text())
+    .array(argument())
     .min(1)
     .optional()
     .describe(
       'The program that starts the router. Default: python3 -m smg.launch_router or -m sglang_router.launch_router.',
     ),
-  policy: text().default('cache_aware').describe('Routing policy. Default cache_aware.'),
+  policy: plainName('a policy').default('cache_aware').describe('Routing policy. Default cache_aware.'),
   args: args('the router'),
   env: env('the router'),
   apiKey: SecretRef.optional().describe(
@@ -363,10 +387,11 @@ const ExternalRouter = z.strictObject({
   external: z
     .strictObject({
       url: z
-        .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' })
+        .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://', abort: true })
+        .regex(/^[^\s?#\p{Cc}\p{Cf}]+$/u, 'must be a URL to which paths can be appended: no blanks, query or fragment')
         .describe('URL of the router.'),
       implementation: z.enum(['smg', 'sglang-router']).default('smg').describe('Which router it is. Default smg.'),
-      version: text().optional().describe('Its version. Default: that of the managed router.'),
+      version: plainName('a version').optional().describe('Its version. Default: that of the managed router.'),
       apiKey: SecretRef.optional().describe('Key of its clients; the same as engine.apiKey where both are set.'),
       adminKey: SecretRef.optional().describe('Key of its control plane.'),
     })

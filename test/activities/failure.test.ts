@@ -2,6 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { ApplicationFailure } from '@temporalio/common';
 import { failureOf, forTemporal } from '../../activities/failure.ts';
 import { DeployError } from '../../src/errors.ts';
+import { raw } from '../../src/text/raw.ts';
 
 const keep = (text: string) => text;
 const error = new DeployError({
@@ -10,7 +11,7 @@ const error = new DeployError({
   remedy: 'Free space on gpu-a.',
   retryable: false,
   host: 'gpu-a',
-  evidence: 'df: 3 GiB',
+  evidence: raw('df: 3 GiB'),
   cause: new Error('secret stack'),
 });
 
@@ -48,7 +49,7 @@ describe('an error that leaves an activity', () => {
             message: `token=hunter2 ${'x'.repeat(3_000_000)}`,
             remedy: 'unset hunter2',
             retryable: false,
-            evidence: 'hunter2',
+            evidence: raw('hunter2'),
           });
         },
       },

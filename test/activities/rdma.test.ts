@@ -1,10 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { type MeasureRound, createRdmaActivities } from '../../activities/rdma.ts';
-import type { Output } from '../../src/drivers/types.ts';
 import { DeployError } from '../../src/errors.ts';
 import type { LinkTest } from '../../src/plan/types.ts';
-import { type Answer, fakeDrivers, fakeRef } from '../support/fake-host.ts';
+import { type Answer, type Said, fakeDrivers, fakeRef } from '../support/fake-host.ts';
 
 const link = (rail: number, overrides: Partial<LinkTest> = {}): LinkTest => ({
   source: { host: 'p0', device: `bnxt_re${rail}`, gidIndex: 3, address: `127.84.0.${rail}` },
@@ -21,15 +20,15 @@ const round = (...tests: readonly LinkTest[]): MeasureRound => ({
   waive: [],
 });
 
-const table = (gbps: number): Partial<Output> => ({
+const table = (gbps: number): Said => ({
   stdout: ` #bytes #iterations BW peak[Gb/sec] BW average[Gb/sec] MsgRate[Mpps]\n 65536 9 0.00 ${gbps} ${(gbps / 0.524288).toFixed(4)}\n`,
 });
-const refused: Partial<Output> = { exitCode: 1, stderr: "Couldn't connect to 127.84.1.0:18515\n" };
+const refused: Said = { exitCode: 1, stderr: "Couldn't connect to 127.84.1.0:18515\n" };
 const portOf = (argv: readonly string[]) => Number(argv[argv.indexOf('-p') + 1]);
 
 /** A fabric of servers and clients: a server ends when its client is done; a client is refused while none listens. */
 function fabric(gbps: (port: number) => number = () => 389) {
-  const listening = new Map<number, (output: Partial<Output>) => void>();
+  const listening = new Map<number, (output: Said) => void>();
   const asked = { servers: [] as (readonly string[])[], clients: [] as (readonly string[])[] };
   const server: Answer = (argv) => {
     asked.servers.push(argv);
@@ -120,7 +119,7 @@ describe('a round of bandwidth tests', () => {
 
   it('fails a client that hangs, and does not take its time-out for a result', async () => {
     const { server } = fabric();
-    const hosts = { p0: (): Partial<Output> => ({ ...table(389), timedOut: true, exitCode: 137 }), d0: server };
+    const hosts = { p0: (): Said => ({ ...table(389), timedOut: true, exitCode: 137 }), d0: server };
     const serverEnds: Answer = () => ({ exitCode: 137, timedOut: true });
     const findings = await measure({ ...hosts, d0: serverEnds }, round(link(0)));
     expect(findings).toMatchObject([

@@ -1,10 +1,10 @@
 import { describe, expect, it } from '@jest/globals';
 import { takePicture } from '../../src/drivers/picture.ts';
 import { LOOK, wordsOf } from '../../src/drivers/picture-look.ts';
-import type { Host, Output } from '../../src/drivers/types.ts';
+import type { Host } from '../../src/drivers/types.ts';
 import { LABELS } from '../../src/drivers/types.ts';
 import type { PictureScope } from '../../src/facts/host-picture.ts';
-import { fakeHost } from '../support/fake-host.ts';
+import { fakeHost, type Said } from '../support/fake-host.ts';
 
 // What the program on the host printed, and what is made of it: cases that no test can bring about on a real machine.
 const STATE = '/home/ops/.tandem';
@@ -31,7 +31,7 @@ const word = (pid: number, text: string) => `${pid}/cmdline:${text}`;
 const home = (pid: number) => `${pid}/environ`;
 
 /** A host that answers the look with these rows, and everything else with nothing. */
-function shows(rows: readonly string[], other: Partial<Output> = {}): Host {
+function shows(rows: readonly string[], other: Said = {}): Host {
   const stdout = [...rows, `boot\t${BOOT}\t`, ''].join('\n');
   return {
     ...fakeHost((argv) => (argv[2] === LOOK ? { stdout, ...other } : {})),

@@ -18,9 +18,11 @@ import { startTestServer, type TestServer } from '../support/ssh-server.ts';
 
 let folder: string;
 let drivers: Drivers;
+/** Every secret that the drivers resolved. */
+const resolved = new Set<string>();
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tandem-run-'));
-  drivers = createDrivers({ runtimeDir: join(folder, 'r') });
+  drivers = createDrivers({ runtimeDir: join(folder, 'r'), onSecret: (value) => resolved.add(value) });
 });
 afterAll(async () => {
   await drivers.close();
@@ -416,11 +418,12 @@ BECAME=root exec "$@"
     ssh: { ...server.ref.ssh, become: 'sudo', ...(becomePassword ? { becomePassword } : {}) },
   });
 
-  it('gives sudo the password on its stdin only when it asks', async () => {
+  it('gives sudo the password on its stdin only when it asks, and tells it to who keeps secrets out of texts', async () => {
     process.env['TANDEM_TEST_SUDO'] = 'op3n $esame';
     const host = drivers.host(asRoot('with-password', { fromEnv: 'TANDEM_TEST_SUDO' }));
     expect(await host.must(whoami)).toBe('root\n');
     expect(await host.must({ ...whoami, argv: ['cat'], stdin: 'input' })).toBe('input');
+    expect(resolved).toContain('op3n $esame');
   });
 
   it('is refused without a password or with a wrong one', async () => {

@@ -1,8 +1,15 @@
 import type { Command, Drivers, Host, Output } from '../../src/drivers/types.ts';
 import type { HostRef } from '../../src/plan/types.ts';
+import { raw } from '../../src/text/raw.ts';
 
 /** What a fake host answers to a command; what is left out is empty, exit code 0, not timed out. */
-export type Answer = (argv: readonly string[], stdin: string | undefined) => Partial<Output> | Promise<Partial<Output>>;
+export type Answer = (argv: readonly string[], stdin: string | undefined) => Said | Promise<Said>;
+
+/** An output in plain text, or a part of one. */
+export type Said = Partial<Omit<Output, 'stdout' | 'stderr'>> & {
+  readonly stdout?: string;
+  readonly stderr?: string;
+};
 
 export interface FakeHost extends Host {
   readonly asked: readonly (readonly string[])[];
@@ -27,7 +34,8 @@ export function fakeHost(
     asked.push(argv);
     running += 1;
     const output = await abortable(Promise.resolve(answers(argv, stdin)), options.signal).finally(() => (running -= 1));
-    return { stdout: '', stderr: '', exitCode: 0, timedOut: false, ...output };
+    const { stdout = '', stderr = '', ...rest } = output;
+    return { exitCode: 0, timedOut: false, ...rest, stdout: raw(stdout), stderr: raw(stderr) };
   };
   const notFaked = (what: string) => (): never => {
     throw new Error(`the fake host has no ${what}`);

@@ -6,6 +6,7 @@ import { DeployError } from '../../src/errors.ts';
 import type { Command, Drivers, Fetch, Host, Output, Runtime, UnitSpec, UnitState } from '../../src/drivers/types.ts';
 import type { HostRef } from '../../src/plan/types.ts';
 import type { SecretRef } from '../../src/spec/schema.ts';
+import { raw } from '../../src/text/raw.ts';
 import { ANSWER_MS } from './patience.ts';
 
 /** Something that runs inside the test's own process and yet ends, logs and takes signals as a unit does. */
@@ -64,7 +65,7 @@ export async function localHost(
       stripFinalNewline: false,
     });
     const { stdout, stderr, exitCode, timedOut } = result;
-    return { stdout, stderr, exitCode: exitCode ?? 127, timedOut };
+    return { stdout: raw(stdout), stderr: raw(stderr), exitCode: exitCode ?? 127, timedOut };
   };
   const units = new Map<string, Unit>();
   const jobs = processRuntime(home, units, programs);
@@ -209,7 +210,7 @@ function processRuntime(home: string, units: Map<string, Unit>, programs: Progra
       await unit?.running?.exited;
     },
     async logs(name, { tailLines }) {
-      return need(name).lines.slice(-tailLines).join('\n');
+      return raw(need(name).lines.slice(-tailLines).join('\n'));
     },
   };
 }

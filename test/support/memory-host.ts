@@ -19,6 +19,8 @@ import type { HostPicture, Kept, PictureScope, Thing } from '../../src/facts/hos
 import type { HostRef } from '../../src/plan/types.ts';
 import { healthyOutputs, notInstalled } from './host-outputs.ts';
 import { answerHttp, type Listed } from './memory-http.ts';
+import { raw, type Raw } from '../../src/text/raw.ts';
+import type { ToolOutput } from '../../src/facts/fact.ts';
 
 const HOME = '/home/ops';
 /** Amounts that tests compare and nothing measures. */
@@ -134,17 +136,23 @@ const CHANGING = new Set(['rm', 'rmdir']);
 const changesOf = ([program, verb]: readonly string[]) =>
   CHANGING.has(program!) || (program === 'docker' && verb === 'pull');
 
-const output = (stdout = '', exitCode = 0, stderr = ''): Output => ({ stdout, stderr, exitCode, timedOut: false });
+const output = (stdout = '', exitCode = 0, stderr = ''): Output =>
+  outputOfTool({ stdout, stderr, exitCode, timedOut: false });
+const outputOfTool = ({ stdout, stderr, ...rest }: ToolOutput): Output => ({
+  ...rest,
+  stdout: raw(stdout),
+  stderr: raw(stderr),
+});
 
 function outputOf(at: MemoryHost, { argv }: Command): Output {
   const asked = JSON.stringify(argv);
   const question = hostQuestions({}).find((one) => JSON.stringify(one.argv) === asked)?.name;
-  if (question !== undefined) return { ...(factsOf(at)[question] ?? notInstalled) };
+  if (question !== undefined) return outputOfTool(factsOf(at)[question] ?? notInstalled);
   const [program, ...rest] = argv;
   const last = argv.at(-1)!;
   switch (program) {
     case 'df': // Of a folder and all that it is in.
-      return { ...factsOf(at)[diskFree.name]! };
+      return outputOfTool(factsOf(at)[diskFree.name]!);
     case 'date':
       return output(`${Math.floor(Date.now() / 1000)}\n`);
     case 'test':
@@ -226,7 +234,7 @@ function pulled(at: MemoryHost, reference: string): Output {
   return output(`${reference}\n`);
 }
 
-const commandFailed = ({ name }: MemoryHost, what: string, evidence: string) =>
+const commandFailed = ({ name }: MemoryHost, what: string, evidence: Raw) =>
   new DeployError({
     code: 'COMMAND_FAILED',
     message: `${name}: ${what} failed`,
@@ -251,7 +259,7 @@ function runtimeOf(site: Surroundings, at: MemoryHost, kind: Runtime['kind'], th
         if (found) return attached(at, found, unit);
         const image = unit.container && (unit.container.imageId ?? unit.container.image);
         if (image !== undefined && ![...at.images].some((names) => names.includes(image)))
-          throw commandFailed(at, `docker run ${image}`, 'No such image');
+          throw commandFailed(at, `docker run ${image}`, raw('No such image'));
         const made = unitOf(unit, kind);
         at.units.set(unit.name, made);
         begin(site, at, made);
@@ -272,14 +280,14 @@ function runtimeOf(site: Surroundings, at: MemoryHost, kind: Runtime['kind'], th
     restart: (name) =>
       through('restart', true, () => {
         const unit = known(name);
-        if (!unit) throw commandFailed(at, `restarting ${name}`, 'no such unit');
+        if (!unit) throw commandFailed(at, `restarting ${name}`, raw('no such unit'));
         if (!unit.running) begin(site, at, unit);
       }),
     remove: (name) =>
       through('remove', true, () => {
         if (known(name)) at.units.delete(name);
       }),
-    logs: (name) => through('logs', false, () => known(name)?.log ?? ''),
+    logs: (name) => through('logs', false, () => raw(known(name)?.log ?? '')),
   };
 }
 

@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, rename, rm, symlink, writeFil
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Command, Host, Output, Runtime, UnitSpec, UnitState } from '../../src/drivers/types.ts';
+import { raw } from '../../src/text/raw.ts';
 
 /** This machine as a host: commands run here, in a home of its own, with real processes as named jobs. */
 export interface LocalHost extends Host {
@@ -48,8 +49,8 @@ export async function localHost({ without = [] }: { without?: readonly string[] 
       const child = execFile(program!, args, options, (error, stdout, stderr) => {
         const exitCode = error ? (typeof error.code === 'number' ? error.code : 127) : 0;
         resolve({
-          stdout,
-          stderr: stderr || (exitCode === 127 ? (error?.message ?? '') : ''),
+          stdout: raw(stdout),
+          stderr: raw(stderr || (exitCode === 127 ? (error?.message ?? '') : '')),
           exitCode,
           timedOut: Boolean(error?.killed),
         });
@@ -114,7 +115,7 @@ export async function localHost({ without = [] }: { without?: readonly string[] 
     async remove(jobName) {
       jobs.delete(jobName);
     },
-    logs: async (jobName) => jobs.get(jobName)?.output ?? '',
+    logs: async (jobName) => raw(jobs.get(jobName)?.output ?? ''),
   };
 
   return {

@@ -2,6 +2,7 @@ import { connectClient } from '../../client.ts';
 import { DeployError } from '../../errors.ts';
 import type { Serving } from '../../../workflows/messages.ts';
 import { note } from '../output.ts';
+import { raw } from '../../text/raw.ts';
 
 const CHAT_TIMEOUT_MS = 30_000;
 const PROMPT = 'Why are prefill and decode served by different hosts?';
@@ -31,7 +32,7 @@ export async function chat(cluster: string): Promise<void> {
       message: `the router answered ${response.status}`,
       remedy: `See \`tandem logs ${cluster}\`.`,
       retryable: false,
-      evidence: body.slice(0, 2000),
+      evidence: raw(body),
     });
   const answer = JSON.parse(body) as { choices: { message: { content: string } }[] };
   const decodeUrl = response.headers.get('x-smg-routed-worker-id');

@@ -10,6 +10,7 @@ import { ensureNamespace } from '../../temporal-setup.ts';
 import { packaged } from '../paths.ts';
 import { WORKER_COMMAND } from '../worker.ts';
 import { end, isAlive, launch, until, type LocalProcess } from './processes.ts';
+import { raw } from '../../text/raw.ts';
 
 export const DEMO_SPEC = packaged('specs/demo.yaml');
 const BIN = packaged('.venv/bin');
@@ -164,7 +165,7 @@ async function notUp({ log }: LocalProcess, message: string): Promise<DeployErro
     message,
     remedy: `Read ${log}, then \`tandem local down\` and \`tandem local up\`.`,
     retryable: false,
-    evidence: text.split('\n').slice(-15).join('\n'),
+    evidence: raw(text.split('\n').slice(-15).join('\n')),
   });
 }
 

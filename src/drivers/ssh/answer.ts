@@ -1,4 +1,5 @@
 import type { Output } from '../types.ts';
+import { raw } from '../../text/raw.ts';
 
 /** What one stream of a frame has shown so far. */
 interface Part {
@@ -49,8 +50,8 @@ export class Answer {
       const begun = this.stdout.ends[index] !== undefined;
       const truncated = part.cut || error.cut || (begun && !this.stderr.ends[index]);
       return {
-        stdout: Buffer.concat(part.chunks).toString(),
-        stderr: Buffer.concat(error.chunks).toString(),
+        stdout: raw(Buffer.concat(part.chunks).toString()),
+        stderr: raw(Buffer.concat(error.chunks).toString()),
         exitCode,
         timedOut,
         ...(truncated ? { truncated } : {}),

@@ -8,6 +8,7 @@ import { isReset, loginRefused, unreachable } from './failure.ts';
 import { type Master, startMaster } from './master.ts';
 import { endLost } from './runner.ts';
 import { runFrame } from './session.ts';
+import { raw } from '../../text/raw.ts';
 
 /** sshd takes 10 sessions on a connection unless told otherwise; some stay free for people's own tools. */
 const SESSIONS = 8;
@@ -83,7 +84,7 @@ export class Connection {
 
   /** The master, connected at the first call and again when it died. Errors: as `run`. */
   async master(): Promise<Master> {
-    if (this.#closed) throw unreachable(this.ref, 'the driver was closed', 'is no longer connected');
+    if (this.#closed) throw unreachable(this.ref, raw('the driver was closed'), 'is no longer connected');
     const current = await this.#master?.catch(() => undefined);
     if (current?.alive) return current;
     // Others may have come here in the meantime: the first of them connects, the rest wait for it.
@@ -179,7 +180,7 @@ export class Connection {
       if (signal?.aborted) throw reason(signal);
       if (end.kind === 'answered') return end.outputs;
       if (end.kind === 'sudo-asks') await this.#askForPassword();
-      else if (attempt === TRIES) throw unreachable(this.ref, end.kind, 'gives no session');
+      else if (attempt === TRIES) throw unreachable(this.ref, raw(end.kind), 'gives no session');
       else if (end.kind === 'no-session') {
         // The host allows fewer sessions than most do: be content with those it gave.
         this.#sessions.concurrency = Math.max(1, Math.min(this.#sessions.concurrency, this.#sessions.activeCount) - 1);
@@ -190,7 +191,7 @@ export class Connection {
 
   async #askForPassword(): Promise<void> {
     if ((await this.#options.password()) === undefined) {
-      throw loginRefused(this.ref, 'sudo asks for a password', 'sudo without a password');
+      throw loginRefused(this.ref, raw('sudo asks for a password'), 'sudo without a password');
     }
     this.#become = 'sudoPassword';
   }
@@ -207,7 +208,7 @@ export class Connection {
     const ids = [...this.#lost.keys()];
     const [output] = await this.#queued([{ argv: endLost(ids), timeoutMs: 30_000 }], {});
     if (output?.exitCode !== 0) {
-      throw unreachable(this.ref, output?.stderr ?? '', 'still runs a command whose connection was lost');
+      throw unreachable(this.ref, output?.stderr ?? raw(''), 'still runs a command whose connection was lost');
     }
     for (const id of ids) this.#lost.delete(id);
   }

@@ -1,9 +1,10 @@
 import { DeployError } from '../../errors.ts';
 import type { HostRef } from '../../plan/types.ts';
+import { ending, raw, type Raw } from '../../text/raw.ts';
 
 /** Why ssh could not connect, from what it printed. `retryable` also says that a short wait may help. */
-export function connectFailure(ref: HostRef, stderr: string): DeployError {
-  const evidence = stderr.trim().slice(-2_048);
+export function connectFailure(ref: HostRef, stderr: Raw): DeployError {
+  const evidence = ending(stderr);
   const at = place(ref);
   if (/host key verification failed|host identification has changed|no \S{1,40} host key is known/i.test(stderr)) {
     return new DeployError({
@@ -18,11 +19,11 @@ export function connectFailure(ref: HostRef, stderr: string): DeployError {
   if (/permission denied|too many authentication failures|no supported authentication methods/i.test(stderr)) {
     return loginRefused(ref, evidence, 'the login');
   }
-  return unreachable(ref, evidence || 'ssh ended without a word');
+  return unreachable(ref, evidence || raw('ssh ended without a word'));
 }
 
 /** The host refused the login or the privilege change. */
-export const loginRefused = (ref: HostRef, evidence: string, what: string) =>
+export const loginRefused = (ref: HostRef, evidence: Raw, what: string) =>
   new DeployError({
     code: 'HOST_LOGIN_REFUSED',
     message: `${place(ref)} refused ${what} of user ${ref.user}`,
@@ -36,7 +37,7 @@ export const loginRefused = (ref: HostRef, evidence: string, what: string) =>
   });
 
 /** The connection could not be made or was lost. */
-export const unreachable = (ref: HostRef, evidence: string, what = 'cannot be reached by SSH') =>
+export const unreachable = (ref: HostRef, evidence: Raw, what = 'cannot be reached by SSH') =>
   new DeployError({
     code: 'HOST_UNREACHABLE',
     message: `${place(ref)} ${what}`,

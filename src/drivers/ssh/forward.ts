@@ -7,6 +7,7 @@ import type { Connection } from './connection.ts';
 import { curlFetch } from './curl.ts';
 import { unreachable } from './failure.ts';
 import { type Master, SSH_ENV } from './master.ts';
+import { raw } from '../../text/raw.ts';
 
 /** How long the master's word on a failed channel may come after the socket has closed. */
 const WORD_MS = 200;
@@ -57,13 +58,17 @@ export class Forwards {
           // Our own socket refuses when the master is gone: nothing was sent, so once more over a new one.
           const unsent = error.code === 'ECONNREFUSED';
           if (unsent && attempt === 1) await master.end();
-          else if (unsent) throw unreachable(this.#connection.ref, error.message, 'loses its forwards');
+          else if (unsent) throw unreachable(this.#connection.ref, raw(error.message), 'loses its forwards');
           else if (error.code !== 'ECONNRESET') throw error;
           else {
             const word = await this.#word(beganMs);
             if (word === undefined && !master.alive) {
               if (attempt === 1 && (init.method ?? 'GET') === 'GET') continue; // Asking twice changes nothing.
-              throw unreachable(this.#connection.ref, error.message, 'lost the connection while it answered a request');
+              throw unreachable(
+                this.#connection.ref,
+                raw(error.message),
+                'lost the connection while it answered a request',
+              );
             }
             if (word === undefined) throw error;
             if (!/administratively prohibited|unknown channel type/i.test(word)) {
@@ -112,7 +117,7 @@ export class Forwards {
     const socket = `${await this.#base()}-${number}.f`;
     const spec = `${socket}:${target}`;
     const { exitCode, stderr } = await control(master, 'forward', spec);
-    if (exitCode !== 0) throw unreachable(this.#connection.ref, stderr, 'takes no forward');
+    if (exitCode !== 0) throw unreachable(this.#connection.ref, raw(stderr), 'takes no forward');
     // The limit of a request is the caller's; undici's own ones stay out of the way.
     const agent = new Agent({ connect: { socketPath: socket }, headersTimeout: 0, bodyTimeout: 0 });
     return { master, agent, spec };

@@ -9,6 +9,7 @@ import { takePicture } from '../picture.ts';
 import type { Command, Host, Output } from '../types.ts';
 import type { Connection } from './connection.ts';
 import type { Forwards } from './forward.ts';
+import { ending, type Raw } from '../../text/raw.ts';
 
 const SHORT_MS = 30_000;
 
@@ -48,10 +49,10 @@ export function sshHost(ref: HostRef, connection: Connection, { forwards, signal
       remedy: `Run it on ${ref.name} by hand and see where it hangs; a hung driver hangs its tools.`,
       retryable: true,
       host: ref.name,
-      evidence: tail(output.stderr || output.stdout),
+      evidence: ending(output.stderr || output.stdout),
     });
   };
-  const must = async (command: Command): Promise<string> => {
+  const must = async (command: Command): Promise<Raw> => {
     const output = await run(command);
     if (output.exitCode === 0) return output.stdout;
     throw new DeployError({
@@ -60,7 +61,7 @@ export function sshHost(ref: HostRef, connection: Connection, { forwards, signal
       remedy: `Read what it said, and run it on ${ref.name} by hand.`,
       retryable: false,
       host: ref.name,
-      evidence: tail(output.stderr || output.stdout),
+      evidence: ending(output.stderr || output.stdout),
     });
   };
   const expand = async (path: string) => (/^~(?=\/|$)/.test(path) ? (await connection.home()) + path.slice(1) : path);
@@ -81,7 +82,7 @@ export function sshHost(ref: HostRef, connection: Connection, { forwards, signal
         remedy: `Check on ${ref.name} that its folder can be written by ${ref.user} and has space.`,
         retryable: false,
         host: ref.name,
-        evidence: tail(stderr),
+        evidence: ending(stderr),
       });
     },
     runtime: (kind) => (kind === 'docker' ? dockerRuntime(host) : jobsRuntime(host)),
@@ -111,5 +112,3 @@ function gathered(send: (commands: readonly Command[]) => Promise<Output[]>): (c
 
 /** What a command is called in messages; a script of ours by the name that it was given. */
 const programOf = ({ argv: [program, flag, , name] }: Command) => (program === 'sh' && flag === '-c' ? name : program);
-
-const tail = (text: string) => text.trim().slice(-2_048);

@@ -3,6 +3,7 @@ import { execa } from 'execa';
 import type { HostRef } from '../../plan/types.ts';
 import { sshConfig } from './config.ts';
 import { connectFailure } from './failure.ts';
+import { lastKept, raw } from '../../text/raw.ts';
 
 /**
  * Runs ssh and ends it when stdin ends, which the death of this process brings about: a master whose owner was killed
@@ -61,14 +62,14 @@ export async function startMaster(ref: HostRef, files: MasterFiles, connectTimeo
   });
   subprocess.stdin.on('error', () => {}); // It is written to by nobody and closes with the process.
   const listeners = new Set<(line: string) => void>();
-  let said = '';
+  let said = raw('');
   let alive = true;
   const exit = subprocess.then(() => {
     alive = false;
   });
   subprocess.stderr.on('data', (chunk: Buffer) => {
     const text = chunk.toString();
-    said = (said + text).slice(-8_192);
+    said = lastKept(raw(said + text));
     for (const line of text.split('\n')) for (const listener of listeners) listener(line);
   });
   const end = async () => {

@@ -6,7 +6,10 @@ import { DeployError } from '../../errors.ts';
  */
 export function quote(value: string): string {
   if (value.includes('\0')) {
-    throw refused(`a value holds a NUL byte, which no program can be given: ${JSON.stringify(value.slice(0, 80))}`);
+    // Not shown: it may be a secret.
+    throw refused(
+      `a value of ${value.length} characters holds a NUL byte at ${value.indexOf('\0')}, which no program can be given`,
+    );
   }
   return `'${value.replaceAll("'", `'\\''`)}'`;
 }

@@ -10,6 +10,7 @@ import { type Become, COMMAND_LINES } from './command-line.ts';
 import { loginRefused, unreachable } from './failure.ts';
 import { frame } from './frame.ts';
 import { type Master, NO_MASTER, SSH_ENV } from './master.ts';
+import { ending, raw, type Raw } from '../../text/raw.ts';
 
 /** What the runner needs at most, beyond a command's limit, to end its group and answer. */
 const ENDING_MS = 15_000;
@@ -92,7 +93,7 @@ export async function runFrame(
   if (answer.complete || (answer.stdout.closed && exitCode === 0)) {
     return { kind: 'answered', outputs: answer.outputs(), home: answer.home };
   }
-  const evidence = `${answer.stdout.otherText()}${answer.stderr.otherText()}`.trim().slice(-2_048);
+  const evidence = ending(raw(`${answer.stdout.otherText()}${answer.stderr.otherText()}`));
   if (answer.refusal !== undefined) throw cannotRun(ref, answer.refusal, evidence);
   if (!answer.begun) {
     if (evidence.includes(NO_MASTER))
@@ -106,18 +107,18 @@ export async function runFrame(
     }
   }
   await master.wake();
-  const error = unreachable(ref, evidence || 'no answer came', 'lost the connection while a command ran');
+  const error = unreachable(ref, evidence || raw('no answer came'), 'lost the connection while a command ran');
   return { kind: 'lost', id, overAtMs, error };
 }
 
-const cannotRun = (ref: HostRef, why: string, evidence: string) =>
+const cannotRun = (ref: HostRef, why: string, evidence: Raw) =>
   new DeployError({
     code: 'COMMAND_FAILED',
     message: `${ref.name} runs no commands: ${why}`,
     remedy: `Check by "ssh ${ref.user}@${ref.address} true" that the account may run commands and has a POSIX /bin/sh.`,
     retryable: false,
     host: ref.name,
-    evidence: evidence || why,
+    evidence: evidence || raw(why),
   });
 
 /** One timer at a time: the next one set replaces it. */

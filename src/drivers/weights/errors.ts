@@ -1,4 +1,5 @@
 import { DeployError } from '../../errors.ts';
+import type { Raw } from '../../text/raw.ts';
 
 const GIB = 1024 ** 3;
 /** Bytes in GiB, to one decimal; below a tenth to three digits, so that no need ever reads as "0 GiB". */
@@ -84,7 +85,7 @@ export const toolsMissing = (at: { host: string; tools: readonly string[] }) =>
   });
 
 /** It ended without saying why: killed, rebooted, out of memory. What it brought is kept, so a repeat goes on. */
-export const copyEnded = (at: { host: string; job: string; seen: string; evidence: string; cause?: unknown }) =>
+export const copyEnded = (at: { host: string; job: string; seen: string; evidence: Raw; cause?: unknown }) =>
   new DeployError({
     code: 'COMMAND_FAILED',
     message: `${at.host}: the copy of the weights (job ${at.job}) ${at.seen}`,

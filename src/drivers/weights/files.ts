@@ -15,7 +15,7 @@ export function assertSafe(files: readonly Pick<WeightFile, 'path'>[]): void {
   const seen = new Set<string>();
   for (const { path } of files) {
     const why = unsafe(path) ?? (seen.has(path) ? 'is listed twice' : undefined);
-    if (why) throw new SyntaxError(`the listed path ${JSON.stringify(path.slice(0, 200))} ${why}`);
+    if (why) throw new SyntaxError(`the listed path ${JSON.stringify(path)} ${why}`);
     seen.add(path);
   }
 }
@@ -81,7 +81,7 @@ export function parseSums(text: string): WeightFile[] {
   if (rows.length === 0) throw new SyntaxError('SHA256SUMS has no rows');
   return rows.map((line) => {
     const row = /^(?<value>[0-9a-fA-F]{64}) [ *](?:\.\/)?(?<path>.+)$/.exec(line)?.groups;
-    if (!row) throw new SyntaxError(`SHA256SUMS has a row that is no "<sha256>  <path>": ${line.slice(0, 120)}`);
+    if (!row) throw new SyntaxError(`SHA256SUMS has a row that is no "<sha256>  <path>": ${line}`);
     return { path: row['path']!, hash: sha256(row['value']!) };
   });
 }
@@ -109,7 +109,7 @@ export const gitSha1 = (value: string): FileHash => hashOf('git-sha1', 40, value
 
 function hashOf(algorithm: FileHash['algorithm'], digits: number, value: string): FileHash {
   if (value.length !== digits || !/^[0-9a-fA-F]+$/.test(value))
-    throw new SyntaxError(`${JSON.stringify(value.slice(0, 80))} is no ${algorithm} of ${digits} hex digits`);
+    throw new SyntaxError(`${JSON.stringify(value)} is no ${algorithm} of ${digits} hex digits`);
   return { algorithm, value: value.toLowerCase() };
 }
 
@@ -120,7 +120,7 @@ function parseJson(name: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new SyntaxError(`${name} is no JSON: ${text.slice(0, 80)}`, { cause: error });
+    throw new SyntaxError(`${name} is no JSON: ${text.split('\n')[0]}`, { cause: error });
   }
 }
 

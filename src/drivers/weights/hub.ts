@@ -35,7 +35,7 @@ export async function hubCommit(source: Hub, call: HubCall): Promise<string> {
   if (!COMMIT.test(commit))
     throw sourceRefused({
       what: nameOf(source),
-      seen: `the Hub named no commit but ${JSON.stringify(commit.slice(0, 60))}`,
+      seen: `the Hub named no commit but ${JSON.stringify(commit)}`,
     });
   return commit;
 }

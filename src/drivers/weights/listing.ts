@@ -171,8 +171,9 @@ async function webText(web: Web, url: string): Promise<string | undefined> {
     url,
   ];
   const { stdout, stderr, exitCode, timedOut } = await web.host.run({ argv, timeoutMs: ANSWER_TIMEOUT_MS });
-  const status = Number(stdout.slice(stdout.lastIndexOf('\n') + 1));
-  if (exitCode === 0) return stdout.slice(0, stdout.lastIndexOf('\n'));
+  const lines = stdout.split('\n');
+  const status = Number(lines.pop());
+  if (exitCode === 0) return lines.join('\n');
   if (status === 404) return undefined;
   throw webFailure(web.host, url, { status, exitCode, seen: timedOut ? 'no answer within 120 s' : stderr.trim() });
 }

@@ -29,7 +29,7 @@ fail() { # KIND PATH DETAIL: the first one is kept; noclobber makes that one ato
   (set -C; printf '%s\t%s\t%s\n' "$1" "$2" "$3" > failure) 2> /dev/null
   exit 1
 }
-words() { tr -s '\000-\037' ' ' < "$1" | tail -c 600; }
+words() { tail -n 5 < "$1" | tr -s '\000-\037' ' '; }
 bytes() { if [ -e "$1" ]; then echo $(($(wc -c < "$1"))); else echo 0; fi; }
 hash_of() { # ALGORITHM FILE
   if [ "$1" = git-sha1 ]; then

@@ -16,6 +16,7 @@ import { folderFiles, list, wantingIn, type Listing } from './listing.ts';
 import { COPY_PROGRAM, DROP_PROGRAM, PARTIAL_PROGRAM, PREPARE_PROGRAM } from './program.ts';
 import { parseSource, withRevision, type Source } from './source.ts';
 import type { AnyCopyOwner, CopyOwner, Staged, StageOptions, StageRequest, WeightFile, Weights } from './types.ts';
+import { raw } from '../../text/raw.ts';
 
 /**
  * Weights as hosts hold them: `path` is complete and verified when it holds the mark, which is written last. Until
@@ -269,7 +270,7 @@ async function prepare(
   const free = /^free (\d+)$/m.exec(printed)?.[1];
   if (free === undefined) {
     const seen = 'could not be started: df said nothing that can be read';
-    throw copyEnded({ host: host.ref.name, job: work, seen, evidence: printed });
+    throw copyEnded({ host: host.ref.name, job: work, seen, evidence: raw(printed) });
   }
   return { freeBytes: Number(free), thereBytes: Number(/^there (\d+)$/m.exec(printed)?.[1] ?? 0), manifest };
 }
@@ -365,7 +366,7 @@ async function failureOf(host: Host, { path, work, job, owner }: Ended): Promise
         : job
           ? await host.runtime('process').logs(jobName(owner), { tailLines: 20 })
           : '';
-      return copyEnded({ host: name, job: jobName(owner), seen, evidence: said });
+      return copyEnded({ host: name, job: jobName(owner), seen, evidence: raw(said) });
     }
   }
 }
