@@ -408,6 +408,7 @@ def pages_of(wheel):
         "pages": [page for page in PAGES if page in routes],
         "model_info": keys_in(functions["model_info"]),
         "loads": keys_in(next(node for node in ast.walk(loads) if getattr(node, "name", "") == "get_loads")),
+        "load": fields_in(wheel, "LoadSnapshot", "GetLoadsReqOutput"),
         "disaggregation": fields_in(wheel, "DisaggregationMetrics"),
         "queues": fields_in(wheel, "QueueMetrics"),
         "queue metrics": sorted(set(re.findall(r"sglang:(num_(?:prefill|decode)_\w+_queue_reqs)\b", files))),
@@ -436,16 +437,17 @@ def keys_in(function):
     return list(found)
 
 
-def fields_in(wheel, name):
+def fields_in(wheel, *names):
+    """The fields of the first of these classes that is there."""
     for module in ("sglang.srt.managers.load_snapshot", "sglang.srt.managers.io_struct"):
         try:
             tree = wheel.module(module).tree
         except Unknown:
             continue
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.name == name:
+            if isinstance(node, ast.ClassDef) and node.name in names:
                 return [each.target.id for each in node.body if isinstance(each, ast.AnnAssign)]
-    raise Unknown(name)
+    raise Unknown(names[0])
 
 
 def method(wheel, module, name):

@@ -98,8 +98,8 @@ export function engineClient({
 
 /**
  * The queues of PD have other names in other versions (prefill_prealloc_queue_reqs until 0.5.11, then
- * prefill_bootstrap_queue_reqs), and num_waiting_reqs holds them all (0.5.23) or all but prefill's inflight queue (until
- * 0.5.20). So every queue is added up, and the sum and SGLang's own count are held against each other.
+ * prefill_bootstrap_queue_reqs), and num_waiting_reqs holds all of them but prefill's inflight queue. So every queue is
+ * added up, and the sum and SGLang's own count are held against each other.
  */
 function waitingOf({ num_waiting_reqs, queues, disaggregation }: z.infer<typeof LoadsAnswer>['loads'][number]): number {
   const ofPd = Object.entries(disaggregation ?? {})
