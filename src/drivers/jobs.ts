@@ -134,20 +134,23 @@ launch() {
 # kernel gives to nobody meanwhile, and those whose output goes to the job's files.
 left_of() {
   [ "$(fate "$1/$2")" = ended ] && read -r pid rest <"$1/$2/pid" || return 0
-  cat /proc/[0-9]*/stat 2>/dev/null | sed -n "s/^\([0-9]*\) (.*) [^ZX] [0-9]* \([0-9]*\) \([0-9]*\) .*/\1 \2 \3/p" |
-    while read -r each group session; do
-      if [ "$group" = "$pid" ] || [ "$session" = "$pid" ]; then echo "$each"; fi
-    done
-  find /proc/[0-9]*/fd/1 /proc/[0-9]*/fd/2 -maxdepth 0 -printf "%p %l\n" 2>/dev/null |
-    while IFS=/ read -r _ _ each output; do
-      case $output in "fd/1 $1/stdout" | "fd/2 $1/stdout" | "fd/1 $1/stderr" | "fd/2 $1/stderr") echo "$each" ;; esac
-    done
+  for each in /proc/[0-9]*; do
+    [ -O "$each" ] && read -r line 2>/dev/null <"$each/stat" || continue
+    job=$1
+    set -- ${'$'}{line##*) }
+    group=$3 session=$4
+    set -- "$job"
+    if [ "$group" = "$pid" ] || [ "$session" = "$pid" ] ||
+      [ "$each/fd/1" -ef "$job/stdout" ] || [ "$each/fd/1" -ef "$job/stderr" ] ||
+      [ "$each/fd/2" -ef "$job/stdout" ] || [ "$each/fd/2" -ef "$job/stderr" ]; then
+      case $line in *") Z "* | *") X "*) ;; *) basename "$each" ;; esac
+    fi
+  done
 }
 # Ends them: job, number.
 sweep() {
-  real=$(cd -- "$1" && pwd -P) || return 0
   tries=0
-  while left=$(left_of "$real" "$2") && [ -n "$left" ]; do
+  while left=$(left_of "$1" "$2") && [ -n "$left" ]; do
     [ $tries -gt 300 ] && echo "processes do not end even by KILL:" $left >&2 && return 1
     kill -s KILL -- $left 2>/dev/null
     tries=$((tries + 1))
