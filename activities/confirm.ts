@@ -166,11 +166,11 @@ async function compareAnswers(
   const { name, url, role, servedModelName, apiKey } = engine;
   const client = engineClient({ fetch: host.fetch, url, key: await secretOf(drivers, apiKey) });
   try {
-    const info = await client.modelInfo();
+    const said = await client.identity();
     return [
-      ...differs(`${name} says its role is`, info.role, role),
-      ...differs(`${name} serves the model as`, info.servedModelName, servedModelName),
-      ...(version === undefined ? [] : differs(`${name} says its version is`, await client.version(), version)),
+      ...differs(`${name} says its role is`, said.role, role),
+      ...differs(`${name} serves the model as`, said.servedModelName, servedModelName),
+      ...(version === undefined ? [] : differs(`${name} says its version is`, said.version, version)),
     ];
   } catch (error) {
     if (error instanceof NoAnswer) return [`${name} does not say what it is: ${error.message}`];

@@ -1,4 +1,4 @@
-/** Why an engine ended, read from its exit code and log. Texts: SGLang 0.5.23 as it was run; see `explainExit`. */
+/** Why an engine ended, read from its exit code and log. Texts: SGLang 0.5.10.post1 and 0.5.23 as they were run; see `explainExit`. */
 export interface ExitReason {
   readonly kind:
     | 'wrong-flag'
@@ -6,6 +6,7 @@ export interface ExitReason {
     | 'gpu-memory'
     | 'host-memory'
     | 'model-missing'
+    | 'terminated'
     | 'scheduler'
     | 'killed'
     | 'other';
@@ -93,6 +94,15 @@ const RULES: readonly ((exit: Exit) => ExitReason | undefined)[] = [
       because: `the model could not be read: ${line}`,
       remedy:
         'Check that model.source holds a whole model (config.json, tokenizer, weights) and that model.dir is mounted.',
+    };
+  },
+  function terminated({ exitCode, log }) {
+    // Below 0.5.19 an engine that has drained kills itself: 137 then is how SIGTERM ends, and no lack of memory.
+    if (exitCode !== 143 && !log.includes('SIGTERM received')) return undefined;
+    return {
+      kind: 'terminated',
+      because: 'it was told to end (SIGTERM)',
+      remedy: 'Find out who stops containers or jobs on that host, then run the operation again.',
     };
   },
   function scheduler({ log }) {

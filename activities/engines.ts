@@ -84,8 +84,8 @@ export function createEngineActivities(drivers: Drivers, { pollMs = 1000 }: { re
 
     /**
      * Waits until the engine that was started here is ready to generate, watching every rank. An open port proves
-     * nothing, and another process may answer on it: ready is /ready, then a generated token, then the role and name of
-     * the plan, while our own units still run and their log says that the ports were theirs.
+     * nothing, and another process may answer on it: ready is a generated token, then the role and name of the plan,
+     * while our own units still run and their log says that the ports were theirs.
      * Errors: ENGINE_EXITED, ENGINE_NOT_READY, ENGINE_WRONG, PORT_TAKEN.
      */
     async awaitEngine({ refs, engine, cluster, installation }: AwaitEngine): Promise<EngineReady> {
@@ -109,11 +109,12 @@ export function createEngineActivities(drivers: Drivers, { pollMs = 1000 }: { re
         const units = await unitsOf(engine, parts, unit, secrets);
         before ??= units;
         needSame(engine, before, units);
-        seen = await look(engine, client, host, secrets);
+        const looked = await look(engine, client, host, secrets);
+        seen = looked.seen;
         const startSeconds = ageSeconds(units[0]!);
         heartbeat({ engine: engine.name, seen, startSeconds });
-        if (seen === READY) {
-          const version = await client.version();
+        if (looked.version !== undefined) {
+          const { version } = looked;
           // Only now: what answered may have been another process while ours was dying.
           needSame(engine, before, await unitsOf(engine, parts, unit, secrets));
           return { name: engine.name, startSeconds, version };
@@ -229,27 +230,23 @@ interface Part {
   readonly host: Host;
 }
 
-const READY = 'ready';
-
-/** What the engine shows now: READY, or how far it is. Errors: ENGINE_WRONG, PORT_TAKEN. */
+/** How far the engine is; once it is ready, its version by itself too. Errors: ENGINE_WRONG, PORT_TAKEN. */
 async function look(
   engine: EnginePlan,
   client: EngineClient,
   host: Host,
   secrets: () => Promise<string[]>,
-): Promise<string> {
+): Promise<{ readonly seen: string; readonly version?: string }> {
   try {
-    const ready = await client.readyStatus();
-    if (ready !== 200) return `/ready answered ${ready}`;
-    const health = await client.healthStatus();
-    if (health !== 200) return `/health_generate answered ${health}`;
+    const readiness = await client.readiness();
+    if (!readiness.ready) return readiness;
     const log = await logOf(host.runtime(engine.runtime), engine.name, LOG_LINES);
     if (log !== undefined) {
       await needOwnPorts(engine, log, secrets);
       const missing = missingMark(engine, log);
-      if (missing !== undefined) return `ready, but its log has no line "${missing}"`;
+      if (missing !== undefined) return { seen: `ready, but its log has no line "${missing}"` };
     }
-    const { role, servedModelName } = await client.modelInfo();
+    const { role, servedModelName, version } = await client.identity();
     needAsPlanned(
       engine,
       'role',
@@ -264,9 +261,9 @@ async function look(
       engine.servedModelName,
       'Check model.id, and served-model-name in engine.args.',
     );
-    return READY;
+    return { seen: 'ready', version };
   } catch (error) {
-    if (error instanceof NoAnswer) return error.message;
+    if (error instanceof NoAnswer) return { seen: error.message };
     throw error;
   }
 }
@@ -333,7 +330,9 @@ async function unitsOf(
     }),
   );
   // When one rank dies the others follow with little to say.
-  const telling = exits.find(({ reason }) => reason && !['scheduler', 'killed', 'other'].includes(reason.kind));
+  const telling = exits.find(
+    ({ reason }) => reason && !['terminated', 'scheduler', 'killed', 'other'].includes(reason.kind),
+  );
   throw (telling ?? exits[0]!).failure;
 }
 

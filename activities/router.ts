@@ -100,7 +100,7 @@ export function createRouterActivities(
     /** Waits for the engine too: on undo it was started again a moment ago. */
     const needRole = async (): Promise<void> => {
       if (roleSeen) return;
-      const { role } = await itself.modelInfo().catch((error: unknown) => {
+      const { role } = await itself.identity().catch((error: unknown) => {
         throw error instanceof NoAnswer ? new NoAnswer(`the engine does not say its role: ${error.message}`) : error;
       });
       if (role !== engine.role) throw wrongRole(engine, role, ref);

@@ -17,7 +17,8 @@ const OTHER = 11;
  *
  * A supervisor, detached, makes the start's folder, runs the command in a session of its own, ends what that leaves in
  * its process group, and writes the exit code. A pid counts only with its start time and boot id: after a reboot it may
- * be anybody's.
+ * be anybody's. Stopping and removing end what is left of a job even where first process and supervisor are gone: an
+ * SGLang that dies while it loads leaves a sglang::scheduler, which holds its memory and GPU for ever.
  */
 export function jobsRuntime(host: Host): Runtime {
   const script = async (text: string, args: readonly string[], options: { stdin?: string; timeoutMs?: number } = {}) =>
@@ -89,12 +90,20 @@ last() {
   next=0
   while [ -d "$1/$next" ]; do turn=$next next=$((next + 1)); done
 }
-# Whether a start's process still is the one that was written down.
+# Whose the number of a start's process is: "runs" where it still is the one that was written down, "ended" where that
+# is gone or waits to be asked for its exit code, nothing where it may be anybody's.
+fate() {
+  read -r pid start boot 2>/dev/null <"$1/pid" && read -r here </proc/sys/kernel/random/boot_id || return 0
+  [ "$boot" = "$here" ] || return 0
+  set -- $(sed "s/.*) //" "/proc/$pid/stat" 2>/dev/null)
+  if [ $# -lt 20 ]; then echo ended; return; fi
+  state=$1
+  shift 19
+  [ "$start" = "$1" ] || return 0
+  case $state in [ZX]) echo ended ;; *) echo runs ;; esac
+}
 living() {
-  read -r pid start boot 2>/dev/null <"$1/pid" && read -r here </proc/sys/kernel/random/boot_id || return 1
-  [ "$boot" = "$here" ] && [ -r "/proc/$pid/stat" ] || return 1
-  set -- "$start" $(sed "s/.*) //" "/proc/$pid/stat" 2>/dev/null)
-  [ $# -gt 20 ] && [ "$2" != Z ] && shift 20 && [ "$start" = "$1" ]
+  read -r pid start boot 2>/dev/null <"$1/pid" && [ "$(fate "$1")" = runs ]
 }
 # Prints a job: name, 1 for running, pid, exit code, begin, and the two lines of JSON.
 show() {
@@ -122,10 +131,42 @@ launch() {
   setsid sh -c "$SUPERVISOR" sh "$1" "$2" </dev/null >/dev/null 2>&1 &
   wait_for "$1" "$2"
 }
-# Ends a running job: job, seconds after which KILL follows. The supervisor writes the exit code.
+# Processes that a start left, whose first one has ended: job, number. Those of its group and session, whose number the
+# kernel gives to nobody meanwhile, and those whose output goes to the job's files.
+left_of() {
+  [ "$(fate "$1/$2")" = ended ] && read -r pid rest <"$1/$2/pid" || return 0
+  for each in /proc/[0-9]*; do
+    [ -O "$each" ] && read -r line 2>/dev/null <"$each/stat" || continue
+    job=$1
+    set -- ${'$'}{line##*) }
+    group=$3 session=$4
+    set -- "$job"
+    if [ "$group" = "$pid" ] || [ "$session" = "$pid" ] ||
+      [ "$each/fd/1" -ef "$job/stdout" ] || [ "$each/fd/1" -ef "$job/stderr" ] ||
+      [ "$each/fd/2" -ef "$job/stdout" ] || [ "$each/fd/2" -ef "$job/stderr" ]; then
+      case $line in *") Z "* | *") X "*) ;; *) basename "$each" ;; esac
+    fi
+  done
+}
+# Ends them: job, number.
+sweep() {
+  tries=0
+  while left=$(left_of "$1" "$2") && [ -n "$left" ]; do
+    [ $tries -gt 300 ] && echo "processes do not end even by KILL:" $left >&2 && return 1
+    kill -s KILL -- $left 2>/dev/null
+    tries=$((tries + 1))
+    sleep 0.1
+  done
+}
+# Ends a job with all that is left of it: job, seconds after which KILL follows. The supervisor writes the exit code.
 end() {
   last "$1"
-  [ -n "$turn" ] && living "$1/$turn" || return 0
+  [ -n "$turn" ] || return 0
+  end_first "$1" "$2" && sweep "$1" "$turn"
+}
+# Ends the process group of a job whose first process lives: job, seconds.
+end_first() {
+  living "$1/$turn" || return 0
   kill -s TERM -- "-$pid"
   tries=$(($2 * 10))
   while living "$1/$turn"; do

@@ -420,7 +420,7 @@ export class SimHost {
     const extras = engineExtras(demand, machine, {
       timing: this.#options.whole.timing,
       fault,
-      version: undefined,
+      version: this.#scenario.sglang,
       image: undefined,
     });
     this.#engines += 1;
@@ -445,7 +445,7 @@ export class SimHost {
     const extras = engineExtras(demand, machine, {
       timing: whole.timing,
       fault,
-      version: versionInTag(start.imageReference),
+      version: image?.sglang ?? versionInTag(start.imageReference),
       image: image?.generation,
     });
     this.#engines += 1;

@@ -72,6 +72,8 @@ const Host = z.strictObject({
       version: z.string().default('28.2.2'),
     })
     .prefault({}),
+  /** Version of SGLang in its Python, for engines that are processes. Default: the newest. */
+  sglang: z.string().optional(),
   /** References of images that are there before anything is pulled; each must be one that a registry knows. */
   images: z.array(z.string()).default([]),
   sudo: Sudo.default('allowed'),
@@ -90,6 +92,8 @@ const Image = z.strictObject({
     .string()
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
+  /** Version of SGLang that it holds, whatever its tag says. Default: the one in the tag, or the newest. */
+  sglang: z.string().optional(),
   /** Engines of images with different ones do not read each other's KV cache. Default: all do. */
   generation: z.string().optional(),
   sizeBytes: z.number().default(22_000_000_000),

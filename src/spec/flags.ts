@@ -1,6 +1,5 @@
 import router032 from './flags/sglang-router@0.3.2.json' with { type: 'json' };
-import sglang0510 from './flags/sglang@0.5.10.post1.json' with { type: 'json' };
-import sglang0523 from './flags/sglang@0.5.23.json' with { type: 'json' };
+import sglang from './flags/sglang.json' with { type: 'json' };
 import smg112 from './flags/smg@1.12.0.json' with { type: 'json' };
 import smg113 from './flags/smg@1.13.0.json' with { type: 'json' };
 import { nearest } from './nearest.ts';
@@ -32,8 +31,26 @@ export interface FlagList {
 
 export type FlagPackage = 'sglang' | 'smg' | 'sglang-router';
 
+/** What each version of SGLang changed: `scripts/sglang/release.py` writes it, and so a new release is one command. */
+interface Releases extends Pick<FlagList, 'package' | 'source'> {
+  readonly versions: readonly (Pick<FlagList, 'version' | 'flags'> & { readonly gone?: readonly string[] })[];
+}
+
+/** The lists in full, oldest first. */
+function listsOf({ package: of, source, versions }: Releases): FlagList[] {
+  let flags: FlagList['flags'] = {};
+  return versions.map(({ version, flags: own, gone = [] }) => {
+    const kept = Object.entries(flags).filter(([name]) => !gone.includes(name));
+    flags = { ...Object.fromEntries(kept), ...own };
+    return { package: of, version, source, flags };
+  });
+}
+
 /** Oldest first. */
-const LISTS = [sglang0510, sglang0523, smg112, smg113, router032] as readonly unknown[] as readonly FlagList[];
+const LISTS = [
+  ...listsOf(sglang as unknown as Releases),
+  ...([smg112, smg113, router032] as readonly unknown[] as readonly FlagList[]),
+];
 
 /** The list of exactly this version; undefined when Tandem has none. */
 export const flagList = (of: FlagPackage, version: string | undefined): FlagList | undefined =>

@@ -4,7 +4,7 @@ import { explainExit, type Exit } from '../../activities/engine-exit.ts';
 const exit = (exitCode: number | undefined, log: string, rest: Partial<Exit> = {}) =>
   explainExit({ exitCode, oomKilled: false, log, role: 'decode', ...rest });
 
-// The texts are those of engine-behaviour.md §6, SGLang 0.5.23.
+// The texts are those of SGLang 0.5.23; what 0.5.10.post1 says otherwise is named.
 describe('an engine that ended is explained', () => {
   it.each<[string, number, string, string, RegExp, RegExp]>([
     [
@@ -54,6 +54,15 @@ describe('an engine that ended is explained', () => {
       'host-memory',
       /OOM killer/,
       /dmesg/,
+    ],
+    ['SIGTERM while it loads', 143, 'Load weight begin. avail mem=191.20 GB', 'terminated', /SIGTERM/, /who stops/],
+    [
+      'SIGTERM of an SGLang below 0.5.19, which kills itself once it has drained',
+      137,
+      'SIGTERM received. signum=None frame=None. Draining requests and shutting down...\nGracefully exiting... Remaining number of requests 0. Remaining requests remaining_rids=[].\nkill_process_tree called',
+      'terminated',
+      /SIGTERM/,
+      /who stops/,
     ],
     [
       'a model folder that is missing',

@@ -189,6 +189,17 @@ describe('awaiting an engine', () => {
     expect(await ready).toMatchObject({ name: prefill().name, version: '0.5.23' });
   });
 
+  it('takes an SGLang that has no /ready by the token that it generates', async () => {
+    program = answering({ ready: 404, health: 503 });
+    await start();
+    const ready = wait();
+    await engines[0]!.listening;
+    const before = hosts[0]!.fetched;
+    await until('it is asked with health at 503', () => hosts[0]!.fetched > before + 2);
+    engines[0]!.answers = { ready: 404 };
+    expect(await ready).toMatchObject({ name: prefill().name });
+  });
+
   it.each([
     ['an open port that answers 503 on /ready', { ready: 503 }, GOOD_LOG, '/ready answered 503'],
     ['/ready alone, while no token can be generated', { health: 503 }, GOOD_LOG, '/health_generate answered 503'],
@@ -250,7 +261,7 @@ describe('awaiting an engine', () => {
     const exited = new Promise<number>((resolve) => (end = resolve));
     const foreign = standIn(ADDRESS, 30000, 'prefill', {
       async asked(path) {
-        if (path !== '/server_info') return;
+        if (path !== '/v1/loads') return;
         end(137);
         await exited;
       },

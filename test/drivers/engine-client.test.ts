@@ -28,22 +28,45 @@ describe('an engine asked over HTTP', () => {
 
   it('gives role, name, version and open requests, and gets its key', async () => {
     const asked = engineClient({ fetch: localDrivers([]).fetch, url: engine.url, key: 'k' });
-    expect(await asked.readyStatus()).toBe(200);
-    expect(await asked.modelInfo()).toEqual({ role: 'decode', servedModelName: 'm' });
-    expect(await asked.version()).toBe('0.5.23');
+    expect(await asked.readiness()).toEqual({ ready: true });
+    expect(await asked.identity()).toEqual({ role: 'decode', servedModelName: 'm', version: '0.5.23' });
     expect(await asked.openRequests()).toBe(2);
     expect(new Set(engine.keys)).toEqual(new Set(['Bearer k']));
   });
 });
 
 describe('what an engine says', () => {
-  it('is found under its older names', async () => {
-    const older = client({
-      '/get_model_info': { disaggregation_mode: 'prefill', served_model_name: 'm' },
-      '/get_server_info': { version: '0.4.9' },
+  const statuses = (pages: Readonly<Record<string, number>>) =>
+    engineClient({
+      fetch: async (url) => new Response('', { status: pages[new URL(url).pathname] ?? 404 }),
+      url: 'http://e:1',
+    }).readiness();
+
+  it('is ready once it generates, with /ready (0.5.20) and without (0.5.10.post1), whatever /ping says', async () => {
+    const ready = { ready: true };
+    expect(await statuses({ '/ready': 200, '/health_generate': 200 })).toEqual(ready);
+    expect(await statuses({ '/health_generate': 200 })).toEqual(ready);
+    expect(await statuses({ '/ping': 200, '/health_generate': 503 })).toEqual({
+      ready: false,
+      seen: '/health_generate answered 503',
     });
-    expect(await older.modelInfo()).toEqual({ role: 'prefill', servedModelName: 'm' });
-    expect(await older.version()).toBe('0.4.9');
+    expect(await statuses({ '/ping': 200 })).toMatchObject({ seen: '/health_generate answered 404' });
+    expect(await statuses({ '/ready': 503, '/health_generate': 200 })).toMatchObject({ seen: '/ready answered 503' });
+  });
+
+  it('is what the pages tell that every version has, and its page with keys is never asked', async () => {
+    const asked: string[] = [];
+    const pages = answering({
+      '/v1/models': { data: [{ id: 'm' }, { id: 'an adapter' }] },
+      '/v1/loads': { version: '0.5.10.post1', dp_rank_count: 1, ...load({ disaggregation: { mode: 'prefill' } }) },
+    });
+    const fetch: Fetch = (url, init) => {
+      asked.push(new URL(url).pathname);
+      return pages(url, init);
+    };
+    const identity = await engineClient({ fetch, url: 'http://e:1' }).identity();
+    expect(identity).toEqual({ role: 'prefill', servedModelName: 'm', version: '0.5.10.post1' });
+    expect(asked).toEqual(['/v1/models', '/v1/loads']);
   });
 
   it('counts requests that only a PD queue holds, and no request twice', async () => {
@@ -51,6 +74,13 @@ describe('what an engine says', () => {
       disaggregation: { mode: 'prefill', prefill_bootstrap_queue_reqs: 2, prefill_inflight_queue_reqs: 1 },
     });
     expect(await client({ '/v1/loads': queued }).openRequests()).toBe(3);
+    // 0.5.10.post1: another name, and the inflight queue is not in num_waiting_reqs.
+    const older = load({
+      num_waiting_reqs: 3,
+      queues: { waiting: 1 },
+      disaggregation: { mode: 'prefill', prefill_prealloc_queue_reqs: 2, prefill_inflight_queue_reqs: 4 },
+    });
+    expect(await client({ '/v1/loads': older }).openRequests()).toBe(7);
     const both = load({ num_running_reqs: 1, num_waiting_reqs: 3, disaggregation: { decode_transfer_queue_reqs: 2 } });
     expect(await client({ '/v1/loads': both }).openRequests()).toBe(4);
     expect(
@@ -60,9 +90,9 @@ describe('what an engine says', () => {
 
   it.each([
     ['no such page', {}],
-    ['a page of another shape', { '/model_info': { model_path: '/m' }, '/v1/loads': { requests: 0 } }],
+    ['a page of another shape', { '/v1/models': { data: [] }, '/v1/loads': { requests: 0 } }],
   ])('is no answer when there is %s, never a healthy default', async (_, pages) => {
-    await expect(client(pages).modelInfo()).rejects.toBeInstanceOf(NoAnswer);
+    await expect(client(pages).identity()).rejects.toBeInstanceOf(NoAnswer);
     await expect(client(pages).openRequests()).rejects.toBeInstanceOf(NoAnswer);
     await expect(client(pages).requestCount()).rejects.toBeInstanceOf(NoAnswer);
   });

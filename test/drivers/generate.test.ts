@@ -1,3 +1,5 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { complete, GenerateFailed, stream } from '../../src/drivers/generate.ts';
 import { localDrivers } from '../support/local-host.ts';
@@ -122,5 +124,22 @@ describe('an answer in one piece', () => {
     const failure = await refused.catch((reason: unknown) => reason);
     expect(failure).toBeInstanceOf(GenerateFailed);
     expect(failure).toMatchObject({ status: undefined, message: 'no answer: connection refused' });
+  });
+});
+
+describe('what is asked of engines', () => {
+  it('is never top_logprobs: one such request kills a prefill engine of SGLang 0.5.10 to 0.5.13', async () => {
+    const root = join(import.meta.dirname, '../..');
+    const files = ['src', 'activities', 'workflows', 'bench'].map(async (room) =>
+      (await readdir(join(root, room), { recursive: true })).map((file) => join(room, file)),
+    );
+    const sources = (await Promise.all(files))
+      .flat()
+      // The simulated engine dies of it, as the real one does.
+      .filter((file) => file.endsWith('.ts') && !file.startsWith('src/sim/engine/'));
+    expect(sources).toContain('activities/acceptance.ts');
+    const texts = sources.map(async (file) => [file, await readFile(join(root, file), 'utf8')] as const);
+    const asking = (await Promise.all(texts)).filter(([, text]) => /top_?logprobs/i.test(text));
+    expect(asking.map(([file]) => file)).toEqual([]);
   });
 });

@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDrivers } from '../../src/drivers/index.ts';
+import { takePicture } from '../../src/drivers/picture.ts';
 import type { Drivers, Runtime, UnitSpec } from '../../src/drivers/types.ts';
 import { patientSeconds } from '../support/patience.ts';
 import { alive, processesWith, textOf, until } from '../support/processes.ts';
@@ -114,6 +115,38 @@ describe('named jobs', () => {
     expect(alive(pid!)).toBe(false);
     expect(await state('stubborn')).toMatchObject({ running: false, exitCode: 137 });
   });
+
+  it.each([
+    ['its group', 'sleep 600 & echo $!; wait'],
+    ['another session', 'setsid sleep 600 & echo $!; wait'],
+  ])(
+    'are ended with what outlived first process and supervisor, in %s; until then the picture has it',
+    async (_, script) => {
+      // As a sglang::scheduler whose engine died while it loaded.
+      const name = 'tandem-qwen-decode-0-1';
+      const { pid } = await jobs.start(unit(name, script));
+      await until('the child', () => /\d+\n/.test(textOf(path(name, 'stdout'))));
+      const child = Number(textOf(path(name, 'stdout')));
+      const supervisor = Number(/^PPid:\s+(\d+)$/m.exec(textOf(`/proc/${pid}/status`))![1]);
+      for (const each of [supervisor, pid!]) process.kill(each, 'SIGKILL');
+      await ended(name);
+      const left = async () => {
+        const scope = {
+          cluster: 'qwen',
+          installation: 'i',
+          docker: false,
+          ports: [],
+          modelPath: '/no/model',
+          images: [],
+        };
+        return (await takePicture(drivers.host(server.ref), scope)).things.process ?? [];
+      };
+      expect(await left()).toEqual([expect.stringMatching(`^${child} sleep, of ${name} `)]);
+      await jobs.stop(name, { timeoutSeconds: 5 });
+      expect(alive(child)).toBe(false);
+      expect(await left()).toEqual([]);
+    },
+  );
 
   it('are removed with their folder, running or not, and removing or stopping what is gone is fine', async () => {
     const { pid } = await jobs.start(unit('removed', 'sleep 600'));

@@ -5,13 +5,14 @@ import type { Fault } from '../../src/sim/faults.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { some } from '../support/choice.ts';
 import { patient, patientSeconds } from '../support/patience.ts';
-import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
+import { OLDEST_IMAGE, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /**
  * A deploy that fails, at any of its steps, leaves every host as it was: seen on the hosts, not told by the product. Every
- * second step in `npm test`, where workflows/unwind.test.ts fails each of them in memory.
+ * second step in `npm test`, where workflows/unwind.test.ts fails each of them in memory. Its engines are of the oldest
+ * SGLang, those of the other suites of the newest.
  */
-const base = stackSpec(3);
+const base = stackSpec(3, { engine: { image: OLDEST_IMAGE } });
 let stack: Stack;
 
 beforeAll(async () => {
@@ -145,9 +146,9 @@ describe('a deploy of which an engine dies and another program takes its port be
     const { config } = stack.simulation.host('d1').docker.find('tandem-f-wire-decode-1-1');
     const { hostname, port } = new URL(config.labels['tandem.url']!);
     await stack.onHost('d1', 'docker kill tandem-f-wire-decode-1-1');
-    const other = createServer((_request, response) =>
-      response.end(JSON.stringify({ disaggregation_mode: 'null', served_model_name: 'something-else' })),
-    );
+    // An engine that is neither prefill nor decode.
+    const said = { data: [{ id: 'something-else' }], version: '0.5.23', loads: [{ disaggregation: { mode: 'null' } }] };
+    const other = createServer((_request, response) => response.end(JSON.stringify(said)));
     await new Promise<void>((resolve, reject) => {
       other.once('error', reject).listen(Number(port), hostname, resolve);
     });

@@ -13,7 +13,7 @@ const NOT_MODELLED = [/^sglang:decode_deferred_kv_release_total /, /stage=decode
 let world: World;
 let pair: Pair;
 beforeAll(async () => {
-  world = { model: await modelFolder(), begin: quick };
+  world = { model: await modelFolder(), version: '0.5.23', begin: quick };
   pair = await startPair(world);
 });
 afterAll(endAll);

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { flagList } from '../../src/spec/flags.ts';
 import { eventually } from '../support/processes.ts';
 import { ask, chatBody, meeting, type Answer, type AskedEngine, type Given } from './engine-support.ts';
 
@@ -10,6 +11,8 @@ import { ask, chatBody, meeting, type Answer, type AskedEngine, type Given } fro
 export interface World {
   /** A model folder that it can serve. */
   readonly model: string;
+  /** Version of SGLang. */
+  readonly version: string;
   /** Starts one and returns at once. */
   begin(given: Given): Promise<AskedEngine>;
 }
@@ -33,10 +36,16 @@ const FLAGS = (
 /** Seconds that one half waits for the other. */
 const PATIENCE = '20';
 const ROLES = ['prefill', 'decode'] as const;
-const givenFor = ({ model }: World, role: (typeof ROLES)[number]): Given => ({
+/** On CPU decode engines keep nothing of what they retract, which those that have this flag must be told. */
+const NO_BACKUP = 'disaggregation-decode-retraction-backup';
+const givenFor = ({ model, version }: World, role: (typeof ROLES)[number]): Given => ({
   role,
   model,
-  args: [...FLAGS, ...(role === 'decode' ? ['--disaggregation-decode-retraction-backup', 'none'] : [])],
+  version,
+  args: [
+    ...FLAGS,
+    ...(role === 'decode' && flagList('sglang', version)!.flags[NO_BACKUP] ? [`--${NO_BACKUP}`, 'none'] : []),
+  ],
   env: { SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT: PATIENCE, SGLANG_DISAGGREGATION_WAITING_TIMEOUT: PATIENCE },
 });
 
@@ -76,7 +85,8 @@ async function roundsOf(engine: AskedEngine): Promise<readonly Round[]> {
       const next = await eachOf(PATHS, inTime);
       if (same(next, last) && !same(next, rounds.at(-1))) rounds.push(next);
       last = next;
-      return rounds.at(-1)?.['/ready'] === 200;
+      const [ready, health] = [rounds.at(-1)?.['/ready'], rounds.at(-1)?.['/health']];
+      return ready === 200 || (ready === 404 && health === 'slow');
     },
     { limitMs: LIMIT_MS, everyMs: 10 },
   );
@@ -101,6 +111,7 @@ export const MARKS = [
   'Uvicorn running on',
   'Start of pd disaggregation warmup',
   'End of disaggregation warmup',
+  'End of prefill disaggregation mode warmup with status',
   'The server is fired up and ready to roll!',
 ];
 /** The marks that lines hold, in the lines' order. */

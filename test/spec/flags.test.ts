@@ -155,7 +155,7 @@ describe('args that the version does not take', () => {
       'a deprecated flag warns and says what to use',
       changedArgs('disable-cuda-graph: true'),
       [
-        '7:11 warning engine.args.disable-cuda-graph: is deprecated in sglang 0.5.23: use --cuda-graph-backend-decode disabled and --cuda-graph-backend-prefill disabled → Move away from disable-cuda-graph before it is gone.',
+        '7:11 warning engine.args.disable-cuda-graph: is deprecated in sglang 0.5.23: use --cuda-graph-backend-{decode,prefill}=disabled → Move away from disable-cuda-graph before it is gone.',
       ],
     ],
     [
@@ -200,7 +200,7 @@ describe('args that the version does not take', () => {
       'of a version without a list args are unchecked, and flags that Tandem sets still refused',
       changed(['version: 0.5.23', 'version: 0.4.9'], ['args: {}', 'args: { anything: 1, tp: 8, port: 5 }']),
       [
-        '6:12 warning engine.version: args are unchecked: no list of flags of sglang 0.4.9 is known → Set engine.version if it is one of 0.5.10.post1, 0.5.23; else read the log should an engine or the router end at once.',
+        '6:12 warning engine.version: args are unchecked: no list of flags of sglang 0.4.9 is known → Set engine.version if it is one of the 17 releases from 0.5.10.post1 to 0.5.23; else read the log should an engine or the router end at once.',
         '7:31 error engine.args.port: is set by Tandem: it follows from engine.ports.http → Take port out.',
       ],
     ],
@@ -208,7 +208,7 @@ describe('args that the version does not take', () => {
       'of an image without a version args are unchecked',
       changed(['  version: 0.5.23\n', ''], ['v0.5.23', 'latest'], ['args: {}', 'args: { anything: 1 }']),
       [
-        '5:10 warning engine.image: args are unchecked: the image names no version → Set engine.version if it is one of 0.5.10.post1, 0.5.23; else read the log should an engine or the router end at once.',
+        '5:10 warning engine.image: args are unchecked: the image names no version → Set engine.version if it is one of the 17 releases from 0.5.10.post1 to 0.5.23; else read the log should an engine or the router end at once.',
       ],
     ],
     [
@@ -320,13 +320,48 @@ describe('the name of a flag', () => {
 });
 
 describe('the lists of flags', () => {
-  it('are those of two versions of SGLang, two of smg and one of sglang-router', () => {
+  it('are those of every SGLang with a wheel since 0.5.10.post1, two of smg and one of sglang-router', () => {
     expect((['sglang', 'smg', 'sglang-router'] as const).map(listedVersions)).toEqual([
-      ['0.5.10.post1', '0.5.23'],
+      [
+        ...['0.5.10.post1', '0.5.11', '0.5.12', '0.5.12.post1', '0.5.13', '0.5.13.post1', '0.5.14', '0.5.15'],
+        ...['0.5.15.post1', '0.5.16', '0.5.17', '0.5.18', '0.5.19', '0.5.20', '0.5.21', '0.5.22', '0.5.23'],
+      ],
       ['1.12.0', '1.13.0'],
       ['0.3.2'],
     ]);
     expect(flagList('sglang', '0.5.24')).toBeUndefined();
+  });
+
+  // By hand from the sources of the wheels: where a flag came and went, and what it took meanwhile.
+  it.each([
+    ['enable-double-sparsity', '0.5.10.post1', '0.5.10.post1'],
+    ['multi-item-scoring-delimiter', '0.5.10.post1', '0.5.10.post1'],
+    ['custom-sigquit-handler', '0.5.10.post1', '0.5.13.post1'],
+    ['torchao-config', '0.5.10.post1', '0.5.17'],
+    ['cuda-graph-bs', '0.5.10.post1', '0.5.19'],
+    ['keep-mm-feature-on-device', '0.5.10.post1', '0.5.20'],
+    ['enable-pd-role-switch', '0.5.21', '0.5.23'],
+    ['disaggregation-decode-retraction-backup', '0.5.18', '0.5.23'],
+    ['disaggregation-bootstrap-port', '0.5.10.post1', '0.5.23'],
+  ])('have %s from %s to %s', (name, first, last) => {
+    const having = listedVersions('sglang').filter((version) => flagList('sglang', version)!.flags[name] !== undefined);
+    expect([having[0], having.at(-1)]).toEqual([first, last]);
+    // Without a gap.
+    const all = listedVersions('sglang');
+    expect(having).toEqual(all.slice(all.indexOf(first), all.indexOf(last) + 1));
+  });
+
+  it('follow what a flag took: choices, counts and names', () => {
+    const at = (version: string, name: string) => flagList('sglang', version)!.flags[name];
+    expect(at('0.5.10.post1', 'disaggregation-transfer-backend')!.choices).toEqual([
+      ...['mooncake', 'nixl', 'ascend', 'fake', 'mori'],
+    ]);
+    expect(at('0.5.23', 'disaggregation-transfer-backend')!.choices).toContain('mooncake_tcp');
+    expect(at('0.5.10.post1', 'disable-cuda-graph')).toEqual({ takes: 'nothing' });
+    expect(at('0.5.19', 'disable-cuda-graph')!.deprecated).toBe('use --cuda-graph-backend-{decode,prefill}=disabled');
+    expect(at('0.5.18', 'context-length')).toEqual({ takes: 'int', suffixes: true });
+    expect(at('0.5.14', 'tp-size')).toEqual({ takes: 'int', aliases: ['tensor-parallel-size', 'tp'] });
+    expect(at('0.5.20', 'lora-paths')).toEqual({ takes: 'list', nargs: '*' });
   });
 
   it('hold every flag that Tandem sets, so that none is refused by a name that does not exist', () => {

@@ -235,7 +235,7 @@ describe('keys that do not fit together', () => {
       changedArgs('tp: 8, dp-size: 3, enable-dp-attention: true'),
       [
         '7:27 error engine.args.dp-size: dp-size 3 does not divide tp-size 8, which data-parallel attention needs → Choose a dp-size that divides 8.',
-        '7:30 warning engine.args.enable-dp-attention: is deprecated in sglang 0.5.23: use --attn-dp-size → Move away from enable-dp-attention before it is gone.',
+        '7:30 warning engine.args.enable-dp-attention: is deprecated in sglang 0.5.23: use --attn-dp-size <dp-size> → Move away from enable-dp-attention before it is gone.',
       ],
     ],
     [

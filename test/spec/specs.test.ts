@@ -28,6 +28,15 @@ describe('every spec in specs/', () => {
   it.each(['demo.yaml', 'reference.yaml', 'deepseek-r1-mi300x.yaml'])('%s is without a warning, too', (name) => {
     expect(loadSpec(read(name), name).diagnostics).toEqual([]);
   });
+
+  it.each(readdirSync(new URL('../../specs/', import.meta.url)).filter((name) => name.endsWith('.yaml')))(
+    '%s names images of AMD that were published, which carry a date',
+    (name) => {
+      const images = [...read(name).matchAll(/\b(?:rocm|lmsysorg)\/[\w.-]+:[\w.-]+/g)].map(([image]) => image);
+      expect(images.length).toBeGreaterThan(0);
+      expect(images.filter((image) => !/-20\d{6}$/.test(image))).toEqual([]);
+    },
+  );
 });
 
 describe('specs/reference.yaml', () => {

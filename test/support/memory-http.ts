@@ -39,12 +39,13 @@ async function engineAnswer(site: Surroundings, unit: MemoryUnit, role: string, 
     case '/health':
     case '/health_generate':
       return new Response('', { status: isWhole(site, unit) ? 200 : 503 });
-    case '/model_info':
-      return json({ disaggregation_mode: role, served_model_name: model });
-    case '/server_info':
-      return json({ version: '0.5.23' });
+    case '/v1/models':
+      return json({ data: [{ id: model }] });
     case '/v1/loads':
-      return json({ loads: [{ num_running_reqs: 0, num_waiting_reqs: 0 }] });
+      return json({
+        version: '0.5.23',
+        loads: [{ num_running_reqs: 0, num_waiting_reqs: 0, disaggregation: { mode: role } }],
+      });
     case '/metrics':
       return new Response(`sglang:num_requests_total{engine_type="${role}"} ${unit.requests}.0\n`);
     case '/v1/completions':

@@ -83,20 +83,25 @@ export const SMALL_LOAD = {
 /** A router without requests ends at once; without it smg takes five seconds. */
 export const ROUTER_ARGS = { 'shutdown-grace-period-secs': 1 };
 
+/** Of the oldest SGLang that Tandem knows, and of the newest. */
+export const OLDEST_IMAGE = 'rocm/sgl-dev:v0.5.10.post1-rocm720-mi30x-20260427';
+export const NEWEST_IMAGE = 'rocm/sgl-dev:v0.5.23-rocm720-mi30x';
+
 /**
  * One prefill and two decode engines of two GPUs each on 127.86.<block>.x, and a router; small enough that a deploy
  * takes seconds. `overrides` as of `aSpec`.
  */
 export function stackSpec(block: number, overrides: Parameters<typeof aSpec>[0] = {}): ClusterSpec {
   const host = hostIn(`127.86.${block}`);
-  const { hosts, ...others } = overrides;
+  const { hosts, engine, ...others } = overrides;
   return aSpec({
     name: 'small',
     model: { id: 'tandem/tiny-chat', source: 'file://~/share/tiny-chat', copy: true, dir: '~/models' },
     engine: {
-      image: 'rocm/sgl-dev:v0.5.23-rocm720-mi30x',
+      image: NEWEST_IMAGE,
       readyTimeoutSeconds: patientSeconds(60),
       stopTimeoutSeconds: 5,
+      ...engine,
     },
     hosts: {
       ssh: {

@@ -20,7 +20,7 @@ export interface StandIn extends InProcess {
 export interface Answers {
   role?: string;
   model?: string;
-  /** Status of /ready and of /health_generate. */
+  /** Status of /ready, 404 for an SGLang below 0.5.20, and of /health_generate. */
   ready?: number;
   health?: number;
   /** /v1/loads */
@@ -69,14 +69,15 @@ export function standIn(address: string, port: number, role: Role, answers: Answ
       case '/health':
       case '/health_generate':
         return void response.writeHead(health).end();
-      case '/model_info':
-        return void json({ disaggregation_mode: at.answers.role ?? role, served_model_name: model, model_path: '/m' });
-      case '/server_info':
-        return void json({ version: '0.5.23', model_path: '/m', served_model_name: model, disaggregation_mode: role });
       case '/v1/models':
         return void json({ object: 'list', data: [{ id: model, object: 'model' }] });
       case '/v1/loads':
-        return void json({ loads: [{ num_running_reqs: running, num_waiting_reqs: 0 }] });
+        return void json({
+          version: '0.5.23',
+          loads: [
+            { num_running_reqs: running, num_waiting_reqs: 0, disaggregation: { mode: at.answers.role ?? role } },
+          ],
+        });
       case '/metrics':
         return void response.end(
           `sglang:num_requests_total{engine_type="${role}"} ${(at.answers.counted ?? bodies.length).toFixed(1)}\n`,

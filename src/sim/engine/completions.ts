@@ -45,6 +45,9 @@ export async function answerRequest(
   }
   const body = await readObject(req);
   if (body === undefined) return refuse(res, kind, 'body: JSON decode error');
+  if (serving.role === 'prefill' && serving.settings.release.diesOfTopLogprobs && wantsTopLogprobs(kind, body)) {
+    return serving.die();
+  }
   const asked = readAsked(kind, body, serving.settings.servedModelName);
   if (typeof asked === 'string') return refuse(res, kind, asked);
   const words = new Words(asked.prompt);
@@ -67,6 +70,12 @@ export async function answerRequest(
     return reply.fail(400, message, asked.stream ? 'BAD_REQUEST' : 'BadRequestError');
   }
   await run(serving, job, asked, words, reply);
+}
+
+/** A completion's logprobs are a number of them, a chat's are yes or no beside top_logprobs. */
+function wantsTopLogprobs(kind: Kind, body: Readonly<Record<string, unknown>>): boolean {
+  const field = { chat: 'top_logprobs', completion: 'logprobs', generate: 'top_logprobs_num' }[kind];
+  return Number(body[field] ?? 0) > 0;
 }
 
 async function run(serving: Serving, job: Job, asked: Asked, words: Words, reply: Reply): Promise<void> {

@@ -246,7 +246,7 @@ class Engine implements RunningEngine {
     if (settings.role !== 'null') {
       this.#log('Start of pd disaggregation warmup ...');
       this.#log('Disaggregation warmup requests completed for all 1 DP ranks');
-      this.#log('End of disaggregation warmup');
+      this.#log(settings.release.endOfWarmup);
     }
     serving.phase = 'ready';
     this.#readyAt = performance.now();
@@ -283,7 +283,7 @@ class Engine implements RunningEngine {
   }
 
   /** Goes on accepting; looks at its own rhythm, which began when it was ready, and goes once it is idle. */
-  async #drain({ scheduler }: Serving, readyAt: number): Promise<void> {
+  async #drain({ scheduler, settings }: Serving, readyAt: number): Promise<void> {
     const rhythmMs = DRAIN_LOOK_SECONDS * this.#timing.secondMs;
     await this.#clock.sleep(rhythmMs - ((performance.now() - readyAt) % rhythmMs));
     for (;;) {
@@ -299,7 +299,7 @@ class Engine implements RunningEngine {
     this.#http?.closeAllConnections();
     await this.#clock.patience(SHUTDOWN_SECONDS / 2);
     this.#ranks?.dismiss();
-    this.#end(0);
+    this.#end(settings.release.drainedExit);
   }
 
   #end(code: number): void {
@@ -314,7 +314,11 @@ class Engine implements RunningEngine {
   }
 
   #newServing(settings: Settings, model: Model, host: string, generation: string, kv: KvServer | undefined): Serving {
-    const metrics = new Metrics({ role: settings.role, model: settings.servedModelName });
+    const metrics = new Metrics({
+      role: settings.role,
+      model: settings.servedModelName,
+      release: settings.release,
+    });
     const scheduler: Scheduler = new Scheduler({
       clock: this.#clock,
       timing: this.#timing,
@@ -360,6 +364,11 @@ class Engine implements RunningEngine {
       saysRole: this.#faults.saysRole,
       openKv: () => this.#openKv(settings, host, generation),
       log: (line) => this.#log(line),
+      die: () => {
+        this.#log('Scheduler hit an exception: Traceback (most recent call last):');
+        this.#log('Received sigquit from a child process. It usually means the child failed.');
+        this.#end(KILLED);
+      },
     };
   }
 

@@ -1,5 +1,6 @@
 import type { Role } from '../../plan/types.ts';
 import type { Model } from './model.ts';
+import { known } from './release.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Settings } from './settings.ts';
 
@@ -26,7 +27,10 @@ export const models = (settings: Settings, model: Model) => ({
   ],
 });
 
-export const modelInfo = (settings: Settings, model: Model, role: Role | 'null') => ({
+export const modelInfo = (settings: Settings, model: Model, role: Role | 'null') =>
+  known(settings.release, 'modelInfo', newestModelInfo(settings, model, role));
+
+const newestModelInfo = (settings: Settings, model: Model, role: Role | 'null') => ({
   model_path: settings.modelPath,
   served_model_name: settings.servedModelName,
   tokenizer_path: settings.args['tokenizer_path'],
@@ -138,53 +142,83 @@ export function loads(
   role: Role | 'null',
   prefilled: { tokens: number; busyUs: number },
 ) {
-  const prefill = role === 'prefill';
-  const usedTokens = scheduler.usedTokens;
-  return {
+  const { release } = settings;
+  const load = loadOf(settings, scheduler, role, prefilled);
+  const { num_running_reqs: running, num_waiting_reqs: waiting, token_usage, gen_throughput, utilization } = load;
+  const answer = {
     timestamp: new Date().toISOString().replace('Z', '000+00:00'),
     version: settings.version,
     accelerator: null,
     num_accelerators: settings.args['tp_size'],
-    loads: [
-      {
-        timestamp: Date.now() / 1000,
-        dp_rank: 0,
-        num_running_reqs: scheduler.count('running'),
-        // Requests in the queues of PD count here too.
-        num_waiting_reqs: scheduler.count('bootstrap', 'waiting', 'inflight', 'prealloc', 'transfer'),
-        num_waiting_uncached_tokens: scheduler.waitingTokens,
-        num_used_tokens: usedTokens,
-        num_total_tokens: usedTokens + scheduler.waitingTokens,
-        num_active_tokens: usedTokens,
-        num_prealloc_ready_tokens: 0,
-        max_total_num_tokens: settings.maxTotalTokens,
-        max_running_requests: settings.maxRunning,
-        token_usage: usedTokens / settings.maxTotalTokens,
-        gen_throughput: scheduler.throughput,
-        cache_hit_rate: 0,
-        utilization: prefill ? -1 : scheduler.count('running') / settings.maxRunning,
-        total_prefill_uncached_tokens: prefilled.tokens,
-        total_prefill_busy_us: prefilled.busyUs,
-        decode_moments: prefill ? null : [6, 6, 33165, 6, 33165, 6],
-        memory: { weight_gb: 0, kv_cache_gb: 0.004, graph_gb: 0, token_capacity: settings.maxTotalTokens },
-        disaggregation: {
-          mode: role,
-          prefill_bootstrap_queue_reqs: scheduler.count('bootstrap'),
-          prefill_inflight_queue_reqs: scheduler.count('inflight'),
-          decode_prealloc_queue_reqs: scheduler.count('prealloc'),
-          decode_transfer_queue_reqs: scheduler.count('transfer'),
-          decode_retracted_queue_reqs: 0,
-          kv_transfer_speed_gb_s: 0,
-          kv_transfer_latency_ms: 0,
-        },
-        queues: {
-          waiting: scheduler.count('waiting'),
-          grammar: 0,
-          paused: 0,
-          retracted: 0,
-          prealloc_ready: 0,
-        },
-      },
-    ],
+  };
+  if (!release.sumsLoads) {
+    return { ...known(release, 'loads', answer), loads: [known(release, 'load', load)] };
+  }
+  // Until 0.5.12 what is null is left out, and so is the time of a load.
+  const present = Object.entries(known(release, 'load', load)).filter(
+    ([key, value]) => value !== null && key !== 'timestamp',
+  );
+  return {
+    ...known(release, 'loads', answer),
+    dp_rank_count: 1,
+    loads: [{ ...Object.fromEntries(present), num_total_reqs: running + waiting }],
+    aggregate: {
+      total_running_reqs: running,
+      total_waiting_reqs: waiting,
+      total_reqs: running + waiting,
+      avg_token_usage: token_usage,
+      avg_throughput: gen_throughput,
+      avg_utilization: utilization,
+    },
+  };
+}
+
+function loadOf(
+  settings: Settings,
+  scheduler: Scheduler,
+  role: Role | 'null',
+  prefilled: { tokens: number; busyUs: number },
+) {
+  const { release } = settings;
+  const prefill = role === 'prefill';
+  const usedTokens = scheduler.usedTokens;
+  return {
+    timestamp: Date.now() / 1000,
+    dp_rank: 0,
+    num_running_reqs: scheduler.count('running'),
+    // Requests in the queues of PD count here too, but for those whose KV cache is on its way.
+    num_waiting_reqs: scheduler.count('bootstrap', 'waiting', 'prealloc', 'transfer'),
+    num_waiting_uncached_tokens: scheduler.waitingTokens,
+    num_used_tokens: usedTokens,
+    num_total_tokens: usedTokens + scheduler.waitingTokens,
+    num_active_tokens: usedTokens,
+    num_prealloc_ready_tokens: 0,
+    max_total_num_tokens: settings.maxTotalTokens,
+    max_running_requests: settings.maxRunning,
+    token_usage: usedTokens / settings.maxTotalTokens,
+    gen_throughput: scheduler.throughput,
+    cache_hit_rate: 0,
+    utilization: prefill ? -1 : scheduler.count('running') / settings.maxRunning,
+    total_prefill_uncached_tokens: prefilled.tokens,
+    total_prefill_busy_us: prefilled.busyUs,
+    decode_moments: prefill ? null : [6, 6, 33165, 6, 33165, 6],
+    memory: { weight_gb: 0, kv_cache_gb: 0.004, graph_gb: 0, token_capacity: settings.maxTotalTokens },
+    disaggregation: {
+      mode: role,
+      [`prefill_${release.bootstrapQueue}_queue_reqs`]: scheduler.count('bootstrap'),
+      prefill_inflight_queue_reqs: scheduler.count('inflight'),
+      decode_prealloc_queue_reqs: scheduler.count('prealloc'),
+      decode_transfer_queue_reqs: scheduler.count('transfer'),
+      decode_retracted_queue_reqs: 0,
+      kv_transfer_speed_gb_s: 0,
+      kv_transfer_latency_ms: 0,
+    },
+    queues: known(release, 'queues', {
+      waiting: scheduler.count('waiting'),
+      grammar: 0,
+      paused: 0,
+      retracted: 0,
+      prealloc_ready: 0,
+    }),
   };
 }

@@ -1,5 +1,6 @@
 import type { Role } from '../../plan/types.ts';
 import { FAMILIES, type Family } from './metric-families.ts';
+import type { Release } from './release.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -15,11 +16,15 @@ interface Row {
 export class Metrics {
   readonly #families = new Map<string, { readonly family: Family; readonly rows: Map<string, Row> }>();
   readonly #model: string;
+  /** Names that this release has for a family, where those are others. */
+  readonly #names: Readonly<Record<string, string>>;
 
-  constructor({ role, model }: { role: Role | 'null'; model: string }) {
+  constructor({ role, model, release }: { role: Role | 'null'; model: string; release: Release }) {
     this.#model = model;
+    this.#names = { num_prefill_bootstrap_queue_reqs: `num_prefill_${release.bootstrapQueue}_queue_reqs` };
     for (const family of FAMILIES) {
       if (family.only !== undefined && role !== 'null' && family.only !== role) continue;
+      if (release.lacks('metrics', family.name)) continue;
       this.#families.set(family.name, { family, rows: new Map() });
       for (const labels of family.rows ?? [{}]) this.set(family.name, labels, family.idle ?? 0);
     }
@@ -51,8 +56,8 @@ export class Metrics {
     return [...this.#families.values()]
       .filter(({ rows }) => rows.size > 0)
       .flatMap(({ family, rows }) => [
-        `# HELP sglang:${family.name} ${family.name.replaceAll('_', ' ')}`,
-        `# TYPE sglang:${family.name} ${family.type}`,
+        `# HELP sglang:${this.#nameOf(family)} ${this.#nameOf(family).replaceAll('_', ' ')}`,
+        `# TYPE sglang:${this.#nameOf(family)} ${family.type}`,
         ...[...rows.values()].flatMap((row) => this.#lines(family, row, role)),
       ])
       .join('\n')
@@ -70,8 +75,12 @@ export class Metrics {
     return row;
   }
 
+  #nameOf({ name }: Family): string {
+    return this.#names[name] ?? name;
+  }
+
   #lines(family: Family, row: Row, role: Role | 'null'): string[] {
-    const name = `sglang:${family.name}`;
+    const name = `sglang:${this.#nameOf(family)}`;
     const common = {
       ...(family.labels !== 'none' && { engine_type: role === 'null' ? 'unified' : role, model_name: this.#model }),
       ...(family.labels === 'scheduler' && { moe_ep_rank: '0', pp_rank: '0', tp_rank: '0' }),

@@ -7,6 +7,7 @@ import type { KvServer } from './kv.ts';
 import type { Metrics } from './metrics.ts';
 import type { Model } from './model.ts';
 import { Aborted, type Scheduler } from './scheduler.ts';
+import type { Release } from './release.ts';
 import type { Settings } from './settings.ts';
 
 /** What the HTTP side of an engine works on; engine.ts moves `phase` on, /pd_role_switch `role` and `kv`. */
@@ -27,6 +28,8 @@ export interface Serving {
   /** Opens the bootstrap port of an engine that became a prefill engine. */
   openKv(): Promise<KvServer>;
   readonly log: (line: string) => void;
+  /** The scheduler hits an exception, and the engine kills itself. */
+  die(): void;
 }
 
 type Handler = (serving: Serving, req: IncomingMessage, res: ServerResponse) => unknown;
@@ -34,6 +37,8 @@ type Access = 'open' | 'api' | 'control';
 
 interface Route {
   readonly access: Access;
+  /** False in a release that does not have the page. Default: all have it. */
+  readonly in?: (release: Release) => boolean;
   readonly GET?: Handler;
   readonly POST?: Handler;
 }
@@ -52,8 +57,9 @@ const ROUTES: Readonly<Record<string, Route>> = {
   '/': { access: 'api', GET: (_, __, res) => json(res, 200, 'SGLang is running') },
   '/health': { access: 'open', GET: health },
   '/health_generate': { access: 'open', GET: health },
-  '/ready': { access: 'open', GET: ready },
-  '/ping': { access: 'api', GET: ready },
+  '/ready': { access: 'open', in: ({ hasReady }) => hasReady, GET: ready },
+  '/ping': { access: 'api', GET: ping },
+  '/get_load': { access: 'api', in: ({ hasGetLoad }) => hasGetLoad, GET: sayLoad },
   '/v1/models': { access: 'api', GET: ({ settings, model }, _, res) => json(res, 200, models(settings, model)) },
   '/model_info': { access: 'api', GET: sayModelInfo },
   '/get_model_info': { access: 'api', GET: sayModelInfo },
@@ -72,7 +78,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
   '/abort_request': { access: 'control', POST: abortRequest },
   '/pause_generation': { access: 'control', POST: pause },
   '/continue_generation': { access: 'control', POST: resume },
-  '/pd_role_switch': { access: 'control', POST: switchRole },
+  '/pd_role_switch': { access: 'control', in: ({ hasRoleSwitch }) => hasRoleSwitch, POST: switchRole },
 };
 const METRICS: Route = { access: 'open', GET: ({ metrics, role }, _, res) => text(res, 200, metrics.print(role)) };
 
@@ -92,12 +98,10 @@ async function handle(serving: Serving, req: IncomingMessage, res: ServerRespons
   watch(serving, endpoint, req.method ?? 'GET', res);
   // A path that begins so is open too, whether it exists or not.
   const open = ['/health', '/ready', '/metrics'].some((prefix) => path.startsWith(prefix));
-  const route =
-    path.startsWith('/metrics') && serving.settings.metrics
-      ? METRICS
-      : Object.hasOwn(ROUTES, path)
-        ? ROUTES[path]
-        : undefined;
+  const { metrics, release } = serving.settings;
+  const found =
+    path.startsWith('/metrics') && metrics ? METRICS : Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
+  const route = found?.in?.(release) === false ? undefined : found;
   if (!open && !allowed(serving.settings, route?.access ?? 'api', req)) {
     return json(res, 401, { error: 'Unauthorized' });
   }
@@ -138,6 +142,26 @@ async function health(serving: Serving, _: IncomingMessage, res: ServerResponse)
 
 function ready({ phase, scheduler }: Serving, _: IncomingMessage, res: ServerResponse): void {
   res.writeHead(phase === 'ready' && !scheduler.paused ? 200 : 503, { 'content-length': 0 }).end();
+}
+
+function ping(serving: Serving, req: IncomingMessage, res: ServerResponse): void {
+  if (serving.settings.release.pingLooks) return ready(serving, req, res);
+  res.writeHead(200, { 'content-length': 0 }).end();
+}
+
+/** What /v1/loads tells, as older clients want it. */
+function sayLoad({ settings, scheduler }: Serving, _: IncomingMessage, res: ServerResponse): void {
+  const waiting = scheduler.count('bootstrap', 'waiting', 'prealloc', 'transfer');
+  json(res, 200, [
+    {
+      dp_rank: 0,
+      num_reqs: scheduler.count('running') + waiting,
+      num_waiting_reqs: waiting,
+      num_tokens: scheduler.usedTokens + scheduler.waitingTokens,
+      ...(settings.release.sumsLoads ? {} : { num_pending_tokens: scheduler.waitingTokens }),
+      ts_tic: performance.now() / 1000,
+    },
+  ]);
 }
 
 function sayModelInfo({ settings, model, role, saysRole }: Serving, _: IncomingMessage, res: ServerResponse): void {

@@ -4,6 +4,7 @@ import type { Role } from '../../plan/types.ts';
 import flagDefaults from './flag-defaults.json' with { type: 'json' };
 import { flagTable } from './flag-table.ts';
 import { parseArgv, UsageError, type FlagValue } from './flags.ts';
+import { NEWEST, releaseOf, type Release } from './release.ts';
 import type { EngineOptions } from './types.ts';
 
 /** What an engine reads out of its command line; `args` is the rest, by the names that /server_info uses. */
@@ -11,6 +12,7 @@ export interface Settings {
   readonly args: Readonly<Record<string, unknown>>;
   readonly launchCommand: string;
   readonly version: string;
+  readonly release: Release;
   readonly role: Role | 'null';
   readonly modelPath: string;
   readonly servedModelName: string;
@@ -31,13 +33,12 @@ export interface Settings {
   readonly logRequests: boolean;
 }
 
-const DEFAULT_VERSION = '0.5.23';
 const DEFAULT_MAX_RUNNING = 2048;
 const DEFAULT_MAX_TOTAL_TOKENS = 1_048_576;
 
 /** Reads argv and the file of --config, which counts as flags before the others. Throws UsageError. */
 export async function readSettings(options: EngineOptions): Promise<Settings> {
-  const version = options.version ?? DEFAULT_VERSION;
+  const version = options.version ?? NEWEST;
   const table = flagTable(version);
   const own = parseArgv(options.argv, table);
   const configFile = own.get('config');
@@ -52,8 +53,10 @@ export async function readSettings(options: EngineOptions): Promise<Settings> {
   const value = <T extends FlagValue>(flag: string, otherwise: T): T => (given.get(flag) ?? otherwise) as T;
   const modelPath = value('model-path', '');
   const role = value<string>('disaggregation-mode', 'null') as Role | 'null';
+  const later = new Set(Object.keys(flagTable('')).filter((flag) => !Object.hasOwn(table, flag)));
+  const defaults = Object.entries(flagDefaults).filter(([name]) => !later.has(name.replaceAll('_', '-')));
   const args: Record<string, unknown> = {
-    ...flagDefaults,
+    ...Object.fromEntries(defaults),
     model_path: modelPath,
     tokenizer_path: modelPath,
     served_model_name: modelPath,
@@ -68,6 +71,7 @@ export async function readSettings(options: EngineOptions): Promise<Settings> {
     args,
     launchCommand: options.argv.join(' '),
     version,
+    release: releaseOf(version),
     role,
     modelPath,
     servedModelName: args['served_model_name'] as string,

@@ -6,7 +6,7 @@ export interface EngineOptions {
   readonly argv: readonly string[];
   /** Environment of the engine; of it the engine reads SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT and …_WAITING_TIMEOUT (seconds, default 300). */
   readonly env?: Readonly<Record<string, string>>;
-  /** Version that it pretends to be: it decides which flags exist. Default 0.5.23. */
+  /** Version of SGLang that it is: it decides which flags exist and how the engine speaks. Default 0.5.23. */
   readonly version?: string;
   /** Image it runs in. Part of its KV generation where given, so leave it out where the roles of one spec use different images. */
   readonly image?: string;
@@ -23,7 +23,7 @@ export interface EngineOptions {
 export interface Timing {
   /** From the start until the HTTP port opens, in seconds; the log marks before it keep their real proportions. Default 0.3. */
   readonly startSeconds: number;
-  /** From the HTTP port's opening until /ready is 200, in seconds. Default 0.1; real engines take 1 to 2. */
+  /** From the HTTP port's opening until /health is 200, in seconds. Default 0.1; real engines take 1 to 2. */
   readonly warmupSeconds: number;
   /** Prefill time per prompt token, in milliseconds; prompts wait for each other. Default 0.05. */
   readonly prefillMsPerToken: number;
@@ -43,7 +43,7 @@ export interface EngineFaults {
   readonly outOfMemory?: boolean;
   /** The HTTP port never opens. */
   readonly neverListens?: boolean;
-  /** The HTTP port opens, and /ready and /health answer 503 for ever. */
+  /** The HTTP port opens, and it is never healthy. */
   readonly neverReady?: boolean;
   /** It says this role in /model_info and /v1/loads, whatever its flags say. */
   readonly saysRole?: Role;
@@ -61,9 +61,9 @@ export type EngineSignal = 'SIGTERM' | 'SIGKILL' | 'SIGSTOP' | 'SIGCONT';
 export interface RunningEngine {
   /** Acts as the signal does on a real engine; after `exited` it does nothing. */
   signal(name: EngineSignal): void;
-  /** The exit code: 0 after a drain, 1 and 2 for errors before the load, 137 for kills. Never rejects. */
+  /** The exit code: 0 after a drain (137 below 0.5.19), 1 and 2 for errors before the load, 137 for kills. Never rejects. */
   readonly exited: Promise<number>;
-  /** Resolves once /ready is 200; never, when the engine ends before. Ranks above 0 are ready when rank 0 took them. */
+  /** Resolves once it generates; never, when the engine ends before. Ranks above 0 are ready when rank 0 took them. */
   readonly ready: Promise<void>;
   counts(): EngineCounts;
 }

@@ -104,8 +104,15 @@ function unchecked(path: Path, of: FlagPackage, version: string | undefined, key
   return warning({
     path,
     message: `args are unchecked: ${reason}`,
-    remedy: `Set ${key} if it is one of ${listedVersions(of).join(', ')}; else read the log should an engine or the router end at once.`,
+    remedy: `Set ${key} if it is ${knownVersions(of)}; else read the log should an engine or the router end at once.`,
   });
+}
+
+function knownVersions(of: FlagPackage): string {
+  const versions = listedVersions(of);
+  return versions.length > 5
+    ? `one of the ${versions.length} releases from ${versions[0]} to ${versions.at(-1)}`
+    : `one of ${versions.join(', ')}`;
 }
 
 function* judgeArgs(

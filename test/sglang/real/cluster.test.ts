@@ -1,4 +1,3 @@
-import { execa } from 'execa';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,14 +6,13 @@ import { engineClient } from '../../../src/drivers/engine-client.ts';
 import { routerClient, type RouterEntry } from '../../../src/drivers/router-client.ts';
 import type { ClusterSpec } from '../../../src/spec/schema.ts';
 import { told } from '../../lab/cluster.ts';
-import { PROJECT_THERE, type LabHost } from '../../lab/host.ts';
-import { ROUTER_IMAGE } from '../../lab/images.ts';
-import { startLab, whyNoLab, type Lab } from '../../lab/lab.ts';
+import type { LabHost } from '../../lab/host.ts';
+import { whyNoLab, type Lab } from '../../lab/lab.ts';
 import { labPicture, leftIn, type Pictures } from '../../lab/picture.ts';
 import { localDrivers } from '../../support/local-host.ts';
 import { until } from '../../support/processes.ts';
-import { aSpec } from '../../support/specs.ts';
 import { allOf, startTemporalStack, type TemporalStack } from '../../support/temporal-stack.ts';
+import { environmentOf, MISSING } from './environments.ts';
 import {
   askWhole,
   crossed,
@@ -28,18 +26,16 @@ import {
   startNext,
   type Rooms,
 } from './generation.ts';
+import { engineLab, engineSpec, ITS_OWN, START_MS } from './site.ts';
 
 /**
  * `npm run test:sglang`: SGLang's own engines on CPU, one prefill and two decode, on three lab hosts behind real smg, with
  * real KV transfer over TCP. The hosts' GPUs are made up, so that what is checked of them is what a GPU host shows.
  */
-const environment = process.env['TANDEM_SGLANG_ENV'];
-const why = environment === undefined ? 'it needs SGLang: npm run test:sglang' : await whyNoLab();
+const environment = environmentOf('0.5.23');
+const why = environment === undefined ? MISSING : await whyNoLab();
 const suite = why === undefined ? describe : describe.skip;
 
-/** One a host: SGLang on CPU takes the number of a GPU for one of a NUMA node. */
-const ONE = { product: 'MI300X', count: 1 };
-const START_MS = 600_000;
 /** HTTP and bootstrap ports of engines that are started beside those that Tandem started, by those. */
 const NEXT_PORTS = { 30_000: 30_050, 8_998: 9_048 } as const;
 
@@ -50,18 +46,7 @@ let before: Pictures;
 beforeAll(async () => {
   if (why !== undefined) return;
   home = await mkdtemp(join(tmpdir(), 'tandem-sglang-'));
-  const python = join(environment!, 'bin/python');
-  const model = join(environment!, 'model');
-  await execa(python, [join(import.meta.dirname, 'model.py'), model]);
-  const { stdout: prefix } = await execa(python, ['-c', 'import sys; print(sys.base_prefix)']);
-  const shared = prefix.startsWith('/usr') ? [environment!] : [environment!, prefix];
-  const engine = (name: string) => ({ name, images: [], shared, machine: { gpus: { count: 1 } } });
-  lab = await startLab('engines', [
-    engine('p0'),
-    engine('d0'),
-    engine('d1'),
-    { name: 'r0', images: ['router'], machine: { gpus: { count: 0 } } },
-  ]);
+  lab = await engineLab('engines', environment!, ['p0', 'd0', 'd1']);
   stack = await startTemporalStack(home);
   before = await labPicture(lab);
 });
@@ -69,68 +54,8 @@ afterAll(() =>
   allOf([async () => stack?.stop(), async () => lab?.stop(), () => rm(home, { recursive: true, force: true })]),
 );
 
-const specOf = (name: string): ClusterSpec =>
-  aSpec({
-    name,
-    model: { id: 'tandem/tiny-qwen', source: `file://${environment}/model`, copy: false },
-    engine: {
-      image: undefined,
-      runtime: 'process',
-      version: '0.5.23',
-      command: [`${environment}/bin/python3`, '-m', 'sglang.launch_server'],
-      args: {
-        device: 'cpu',
-        'load-format': 'dummy',
-        'attention-backend': 'torch_native',
-        'disable-radix-cache': true,
-        'disable-overlap-schedule': true,
-        'disable-cuda-graph': true,
-        'max-total-tokens': 4096,
-        'sleep-on-idle': true,
-        'log-requests': true,
-        'log-requests-level': 1,
-        'log-requests-format': 'json',
-      },
-      env: {
-        PYTHONPATH: `${PROJECT_THERE}/test/sglang/real`,
-        MOONCAKE_PROTOCOL: 'tcp',
-        OMP_NUM_THREADS: '1',
-      },
-      readyTimeoutSeconds: 400,
-      stopTimeoutSeconds: 60,
-    },
-    hosts: {
-      ssh: {
-        user: lab.user,
-        identityFile: lab.identityFile,
-        knownHostsFile: lab.knownHostsFile,
-        configFile: lab.configFile,
-        retrySeconds: 5,
-      },
-      leaseDir: '~/leases',
-      list: lab.hosts.map((host) => ({
-        name: host.name,
-        address: host.address,
-        gpus: host.name === 'r0' ? { ...ONE, count: 0 } : ONE,
-      })),
-    },
-    prefill: { replicas: 1, gpus: ONE, hosts: ['p0'] },
-    decode: {
-      replicas: 2,
-      gpus: ONE,
-      hosts: ['d0', 'd1'],
-      args: { 'disaggregation-decode-retraction-backup': 'none' },
-    },
-    rdma: { transport: 'tcp' },
-    router: { host: 'r0', runtime: 'docker', image: ROUTER_IMAGE, port: 30000 },
-    checks: { waive: [{ check: 'host-memlock', reason: 'this machine allows no more' }] },
-    acceptance: { warmupRequests: 2, requests: 12, concurrency: 2, outputTokens: 8, promptTokens: 8 },
-    upgrade: { drainTimeoutSeconds: 60, settleSeconds: 1 },
-  });
+const specOf = (name: string): ClusterSpec => engineSpec(lab, environment!, name);
 
-/** Caches and unnamed temporary files that SGLang and its libraries leave wherever they ran. */
-const ITS_OWN =
-  / files \+ (\/home\/ops\/\.cache(\/sglang(\/\S*)?)?|\/tmp\/tmp\w{8}(\/\S*)?|\/tmp\/ops(\/cutlass_python_cache(\/\S*)?)?) /;
 /** What Tandem left. */
 const left = async () => leftIn(before, await labPicture(lab)).filter((row) => !ITS_OWN.test(row));
 const served = async () => (await stack.client.record('real')).serving!;

@@ -8,24 +8,25 @@ import { afterAll, beforeAll, describe, it } from '@jest/globals';
 import { QUESTIONS, STARTS, startPair, type Pair, type World } from '../../sim/engine-questions.ts';
 import { clientOf, flagsOf, placed, type AskedEngine, type Given } from '../../sim/engine-support.ts';
 import { expectGolden } from '../../support/golden.ts';
+import { environmentOf, pythonOf, VERSIONS, type Environment } from './environments.ts';
 
 /**
- * SGLang's own engines on CPU are asked what the simulated ones are. What they answer is in test/golden/engine, and
- * `UPDATE_GOLDEN=1 npm run test:sglang -- test/sglang/real/engine` writes it there.
+ * SGLang's own engines on CPU are asked what the simulated ones are. What they answer is in test/golden/engine, that of
+ * another version than the newest in a folder of its own, and `UPDATE_GOLDEN=1 npm run test:sglang -- test/sglang/real/engine`
+ * writes it there.
  */
-const environment = process.env['TANDEM_SGLANG_ENV'];
-const suite = environment === undefined ? describe.skip : describe;
 const LIMIT_MS = 600_000;
 
 const running = new Set<AskedEngine>();
-async function begin(given: Given): Promise<AskedEngine> {
+async function begin(environment: Environment, given: Given): Promise<AskedEngine> {
   const place = placed(given);
   const { log, ...client } = clientOf(place);
-  const child = spawn(join(environment!, 'bin/python'), ['-m', 'sglang.launch_server', ...flagsOf(place)], {
+  const child = spawn(pythonOf(environment), ['-m', 'sglang.launch_server', ...flagsOf(place)], {
     env: {
       PATH: process.env['PATH'],
       HOME: process.env['HOME'],
-      PYTHONPATH: import.meta.dirname,
+      PYTHONPATH: join(import.meta.dirname, '../../..', environment.without),
+      ...environment.env,
       PYTHONDONTWRITEBYTECODE: '1',
       OMP_NUM_THREADS: '1',
       MOONCAKE_PROTOCOL: 'tcp',
@@ -51,13 +52,17 @@ async function begin(given: Given): Promise<AskedEngine> {
   return engine;
 }
 
-suite('SGLang’s own engines answer as recorded', () => {
+describe.each(VERSIONS)('SGLang’s own engines of %s answer as recorded', (version) => {
+  const environment = environmentOf(version);
+  const each = environment === undefined ? it.skip : it;
+  const golden = version === VERSIONS.at(-1) ? 'engine' : `engine/${version}`;
   let world: World;
   let pair: Pair;
   beforeAll(async () => {
-    const model = join(environment!, 'model');
-    await execa(join(environment!, 'bin/python'), [join(import.meta.dirname, 'model.py'), model]);
-    world = { model, begin };
+    if (environment === undefined) return;
+    const model = join(environment.folder, 'model');
+    await execa(pythonOf(environment), [join(import.meta.dirname, 'model.py'), model]);
+    world = { model, version, begin: (given) => begin(environment, given) };
     pair = await startPair(world);
   }, LIMIT_MS);
   afterAll(async () => {
@@ -66,20 +71,20 @@ suite('SGLang’s own engines answer as recorded', () => {
     await Promise.all(left.map(({ exited }) => exited));
   });
 
-  it.each(Object.entries(QUESTIONS))(
+  each.each(Object.entries(QUESTIONS))(
     '%s',
     async (name, ask) => {
-      expectGolden(`engine/${name}.json`, `${JSON.stringify(await ask(pair, world), null, 1)}\n`);
+      expectGolden(`${golden}/${name}.json`, `${JSON.stringify(await ask(pair, world), null, 1)}\n`);
     },
     LIMIT_MS,
   );
 
-  it(
+  each(
     'starts that go wrong',
     async () => {
       const ends: Record<string, unknown> = {};
       for (const [name, start] of Object.entries(STARTS)) ends[name] = await start(world);
-      expectGolden('engine/starts.json', `${JSON.stringify(ends, null, 1)}\n`);
+      expectGolden(`${golden}/starts.json`, `${JSON.stringify(ends, null, 1)}\n`);
     },
     3 * LIMIT_MS,
   );
