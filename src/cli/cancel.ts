@@ -1,20 +1,21 @@
 import type { Command } from 'commander';
-import { actorOf, jsonOption, note, withClient } from './output.ts';
-import { follow } from './operation.ts';
+import { withCluster } from './known.ts';
+import { actorOf, EXIT, note } from './output.ts';
+import { follow, followOptions, type OperationOptions } from './operation.ts';
 
 export function addCancel(program: Command): void {
-  jsonOption(
+  followOptions(
     program
       .command('cancel <name>')
       .description('Cancel the running operation of a cluster and wait until it has unwound.')
       .option('--actor <name>', 'who asks; default TANDEM_ACTOR, else user@machine')
       .option('--reason <text>', 'why'),
-  ).action((name: string, { json, actor, reason }: { json?: boolean; actor?: string; reason?: string }) =>
-    withClient(json, async (client) => {
+  ).action((name: string, { actor, reason, ...options }: OperationOptions) =>
+    withCluster(name, options.json, async (client) => {
       const admitted = await client.cancel(name, { actor: actorOf(actor), ...(reason ? { reason } : {}) });
       note(`cancelling deployment ${admitted.deployment} of ${name} …`);
-      await follow(client, name, admitted, json);
-      if (process.exitCode === 130) process.exitCode = 0; // It was to be cancelled, and it is.
+      await follow(client, name, admitted, options);
+      if (process.exitCode === EXIT.cancelled) process.exitCode = EXIT.done; // It was to be cancelled, and it is.
     }),
   );
 }

@@ -4,13 +4,18 @@ import { DeployError } from '../errors.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import type { Admitted, OperationProgress, OperationRequest } from '../../workflows/messages.ts';
 import { targetOf } from '../../workflows/record.ts';
-import { actorOf, EXIT, exitOf, jsonOption, note, print, withClient } from './output.ts';
-import { progressLines, renderConclusion } from './views/operation.ts';
+import { untilCtrlC } from './ends.ts';
+import { withCluster } from './known.ts';
+import { actorOf, EXIT, exitOf, jsonOption, note, print } from './output.ts';
+import { neverBackwards, progressLines, renderConclusion, stillLines, type ShownProgress } from './views/operation.ts';
+import { verboseOption, type Shown } from './views/shown.ts';
 
 /** How often progress is read, in milliseconds. */
 const POLL_MS = 500;
+/** After how long without anything new it is said that the operation still goes on, in milliseconds. */
+const QUIET_MS = 15_000;
 
-export interface OperationOptions {
+export interface OperationOptions extends Shown {
   readonly detach?: boolean;
   readonly takeOver?: boolean;
   /** Names of hosts. */
@@ -20,9 +25,12 @@ export interface OperationOptions {
   readonly json?: boolean;
 }
 
+/** Adds the options of every verb that follows an operation. */
+export const followOptions = (command: Command): Command => jsonOption(verboseOption(command));
+
 /** Adds the options that belong to every operation. */
 export const operationOptions = (command: Command): Command =>
-  jsonOption(
+  followOptions(
     command
       .option('--detach', 'return as soon as the operation is admitted')
       .option('--take-over', 'where an operation runs, let it yield and go on from what is there')
@@ -30,16 +38,19 @@ export const operationOptions = (command: Command): Command =>
       .option('--actor <name>', 'who asks; default TANDEM_ACTOR, else user@machine (self-asserted)'),
   );
 
-/** Submits an operation and follows it to its end; sets the exit code. */
+/** Submits an operation, once `before` has nothing against it, and follows it to its end; sets the exit code. */
 export async function runOperation(
   cluster: string,
   request: Pick<OperationRequest, 'operation'> & Partial<OperationRequest>,
   options: OperationOptions,
+  before: (client: TandemClient) => Promise<void> = async () => {},
 ): Promise<void> {
   const actor = actorOf(options.actor);
-  await withClient(
+  await withCluster(
+    cluster,
     options.json,
     async (client) => {
+      await before(client);
       const abandon = options.abandonHost ?? [];
       if (abandon.length > 0) await needHosts(client, cluster, abandon, request.spec);
       const admitted = await client.submit(cluster, {
@@ -60,7 +71,7 @@ export async function runOperation(
         );
         return;
       }
-      await follow(client, cluster, admitted, options.json);
+      await follow(client, cluster, admitted, options);
     },
     `${actor} tandem`,
   );
@@ -90,48 +101,65 @@ async function needHosts(
 export async function follow(
   client: TandemClient,
   cluster: string,
-  { deployment, workflowId }: Admitted,
-  json: boolean | undefined,
+  admitted: Admitted,
+  options: Pick<OperationOptions, 'json' | 'verbose'>,
 ): Promise<void> {
-  let detached = false;
-  let wake = () => {};
-  const detach = () => {
-    detached = true;
-    wake();
+  const { json } = options;
+  const { deployment, workflowId } = admitted;
+  process.exitCode = EXIT.detached; // Whatever ends this before the operation's end, the operation goes on.
+  const farewell = () => {
+    note(
+      `Detached: ${cluster} goes on. See \`tandem status ${cluster} --watch\`, end it with \`tandem cancel ${cluster}\`.`,
+    );
+    if (json) print({ ...admitted, detached: true }, () => '', json);
   };
-  process.once('SIGINT', detach);
-  try {
-    let ended = false;
-    const end = client.settled(workflowId).then(() => {
-      ended = true;
-      wake();
-    });
-    let before: OperationProgress | undefined;
-    const show = async () => {
-      const now = await client.progress(workflowId);
-      for (const line of now ? progressLines(before, now) : []) note(line);
-      before = now ?? before;
-    };
-    while (!ended && !detached) {
-      await show();
-      if (ended || detached) break;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, POLL_MS);
-        wake = () => (clearTimeout(timer), resolve());
-      });
-    }
-    if (detached) {
-      note(
-        `Detached: ${cluster} goes on. See \`tandem status ${cluster} --watch\`, end it with \`tandem cancel ${cluster}\`.`,
-      );
-      return;
-    }
-    await end;
+  await untilCtrlC({ exitCode: EXIT.detached, farewell }, async () => {
+    const progress = await shownToItsEnd(client, workflowId, options);
+    await conclude(client, cluster, deployment, progress, options);
+  });
+}
+
+/** Shows what is new twice a second, and when nothing was for long that it still goes on; returns the last progress. */
+async function shownToItsEnd(
+  client: TandemClient,
+  workflowId: string,
+  shown: Shown,
+): Promise<OperationProgress | undefined> {
+  const clock = stopwatch();
+  let ended = false;
+  let wake = () => {};
+  const end = client.settled(workflowId).then(() => {
+    ended = true;
+    wake();
+  });
+  let before: ShownProgress | undefined;
+  let shownAtMs = 0;
+  const show = async () => {
+    const read = await client.progress(workflowId);
+    if (!read) return;
+    const now = neverBackwards(before, read);
+    const lines = progressLines(before, now, shown);
+    const quiet = lines.length === 0 && clock.ms() - shownAtMs >= QUIET_MS;
+    for (const line of quiet ? stillLines(now, clock.ms()) : lines) note(line);
+    if (quiet || lines.length > 0) shownAtMs = clock.ms();
+    before = now;
+  };
+  while (!ended) {
     await show();
-    await conclude(client, cluster, deployment, before, json);
-  } finally {
-    process.removeListener('SIGINT', detach);
+    if (ended) break;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, POLL_MS);
+      wake = () => (clearTimeout(timer), resolve());
+    });
   }
+  await end;
+  await show();
+  return before;
+}
+
+function stopwatch() {
+  const start = performance.now();
+  return { ms: () => performance.now() - start };
 }
 
 async function conclude(
@@ -139,16 +167,16 @@ async function conclude(
   cluster: string,
   deployment: number,
   progress: OperationProgress | undefined,
-  json: boolean | undefined,
+  { json, ...shown }: Pick<OperationOptions, 'json' | 'verbose'>,
 ): Promise<void> {
   const record = await concludedRecord(client, cluster, deployment);
   const entry = record.deployments.find((candidate) => candidate.deployment === deployment)!;
+  process.exitCode = entry.outcome === 'running' ? EXIT.failed : exitOf[entry.outcome];
   print(
     { ...entry, cluster, router: record.serving ? { url: record.serving.router.url } : null },
-    () => renderConclusion(entry, record, progress),
+    () => renderConclusion(entry, record, progress, shown),
     json,
   );
-  process.exitCode = entry.outcome === 'running' ? EXIT.failed : exitOf[entry.outcome];
 }
 
 /** The entity learns of the end a moment after the child's end. */

@@ -5,7 +5,16 @@ import { connectClient, type TandemClient } from '../client.ts';
 import type { Outcome } from '../../workflows/messages.ts';
 
 /** Exit codes, DESIGN §7. */
-export const EXIT = { done: 0, failed: 1, usage: 2, stuck: 3, unreachable: 4, changes: 5, cancelled: 130 } as const;
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  stuck: 3,
+  unreachable: 4,
+  changes: 5,
+  detached: 6,
+  cancelled: 130,
+} as const;
 
 export const exitOf: Record<Exclude<Outcome, 'running'>, number> = {
   succeeded: EXIT.done,
@@ -30,8 +39,12 @@ const EXIT_OF_CODE: Partial<Record<ErrorCode, number>> = {
 export const jsonOption = (command: Command): Command =>
   command.option('--json', 'print one JSON document on stdout; progress goes to stderr');
 
+/** Whether this process has printed its JSON document: there is exactly one. */
+let printed = false;
+
 /** One JSON document, or text for people. */
 export function print(value: unknown, text: () => string, json: boolean | undefined): void {
+  printed = true;
   process.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : ensureLine(text()));
 }
 
@@ -43,7 +56,7 @@ const ensureLine = (text: string): string => (text === '' || text.endsWith('\n')
 export function report(error: unknown, json: boolean | undefined): void {
   const { code, message, remedy, host, evidence } = asDeployError(error);
   process.exitCode = EXIT_OF_CODE[code] ?? EXIT.failed;
-  if (json) {
+  if (json && !printed) {
     process.stdout.write(
       `${JSON.stringify({ error: { code, message, remedy, ...(host ? { host } : {}), ...(evidence ? { evidence } : {}) } }, null, 2)}\n`,
     );

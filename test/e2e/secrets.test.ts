@@ -196,7 +196,7 @@ describe('with every kind of secret in the spec', () => {
   }, 120_000);
 
   it('a destroy leaves none of them on any host', async () => {
-    expect(await tandem('destroy', 'hidden')).toMatchObject({ exitCode: 0 });
+    expect(await tandem('destroy', 'hidden', '--yes')).toMatchObject({ exitCode: 0 });
     expect(await filesWithSecrets()).toEqual([]);
   }, 120_000);
 });
