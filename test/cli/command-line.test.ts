@@ -5,10 +5,9 @@ import { CommanderError, type Command } from 'commander';
 import { execa } from 'execa';
 import { createProgram } from '../../src/cli/program.ts';
 import { spoken, usageOf } from '../../src/cli/usage.ts';
-import { CLI } from '../support/cli.ts';
+import { CLI, ROOT, toNobody } from '../support/cli.ts';
 
 /** What `tandem` says of its own command line: no server is needed. */
-const SPECS = join(import.meta.dirname, '..', '..', 'specs');
 /** Starts of the CLI beside all that else runs. */
 const STARTS_MS = 120_000;
 
@@ -88,7 +87,7 @@ describe('a spec from standard input', () => {
   it(
     'is judged as a file is, by every verb that takes one',
     async () => {
-      const demo = await readFile(join(SPECS, 'demo.yaml'), 'utf8');
+      const demo = await readFile(join(ROOT, 'specs', 'demo.yaml'), 'utf8');
       expect(await jsonOf(['validate', '-', '--json'], demo)).toEqual({ exitCode: 0, json: [] });
       expect(await tandem(['validate', '-'], 'specVersion: 1\nnmae: x\n')).toMatchObject({
         exitCode: 2,
@@ -108,14 +107,17 @@ describe('a spec from standard input', () => {
 describe('a reader that has gone', () => {
   it.each([[['--help']], [['schema']], [['validate', 'specs/demo.yaml']]])(
     'ends %j without a word and with exit code 0',
-    async (args) => expect(await toNobody(args)).toEqual({ stderr: '', stdout: 'exit 0' }),
+    async (args) => expect(await toNobody(args, NOWHERE)).toEqual({ stderr: '', stdout: 'exit 0' }),
     STARTS_MS,
   );
 
   it(
     'of what is wrong leaves the exit code as it is',
     async () =>
-      expect(await toNobody(['validate', '/nonexistent.yaml', '--json'])).toEqual({ stderr: '', stdout: 'exit 2' }),
+      expect(await toNobody(['validate', '/nonexistent.yaml', '--json'], NOWHERE)).toEqual({
+        stderr: '',
+        stdout: 'exit 2',
+      }),
     STARTS_MS,
   );
 
@@ -129,14 +131,6 @@ describe('a reader that has gone', () => {
     STARTS_MS,
   );
 });
-
-/** Runs a verb whose output goes into a pipe that nobody reads any more; its exit code is printed. */
-async function toNobody(args: readonly string[]) {
-  const line = 'exec 3> >(true); wait $!; "$@" 1>&3 3>&-; echo "exit $?"';
-  const options = { env: NOWHERE, cwd: join(SPECS, '..'), reject: false } as const;
-  const { stdout, stderr } = await execa('bash', ['-c', line, 'bash', process.execPath, CLI, ...args], options);
-  return { stdout, stderr };
-}
 
 describe('the help', () => {
   const program = createProgram('0');

@@ -186,9 +186,15 @@ describe('what others do behind Tandem’s back', () => {
   }, 120_000);
 
   it('a destroyed cluster is forgotten when asked, and not before', async () => {
-    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({ exitCode: 0, json: { cluster: 'lost', forgotten: true } });
+    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({
+      exitCode: 0,
+      json: { cluster: 'lost', forgotten: true },
+    });
     expect(await tandem('status', 'lost')).toMatchObject({ exitCode: 1, json: { error: { code: 'CLUSTER_UNKNOWN' } } });
-    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({ exitCode: 1, json: { error: { code: 'CLUSTER_UNKNOWN' } } });
+    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({
+      exitCode: 1,
+      json: { error: { code: 'CLUSTER_UNKNOWN' } },
+    });
   }, 60_000);
 });
 
@@ -198,7 +204,10 @@ describe('leases', () => {
 
   it('of a serving cluster are shown as known here, and are not broken: it is to be destroyed', async () => {
     expect(await stack.run(base)).toMatchObject({ outcome: 'succeeded' });
-    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({ exitCode: 1, json: { error: { code: 'CHANGE_REFUSED' } } });
+    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({
+      exitCode: 1,
+      json: { error: { code: 'CHANGE_REFUSED' } },
+    });
     const { exitCode, json } = await tandem('lease', 'list', file);
     expect([exitCode, json['unread']]).toEqual([0, []]);
     expect(json['leases']).toEqual(
