@@ -9,7 +9,16 @@ const at = (path) => fileURLToPath(new URL(`../dist/${path}`, import.meta.url));
 const quiet = { log() {}, trace() {}, debug() {}, info() {}, warn: console.warn, error: console.error };
 
 const { code } = await bundleWorkflowCode({ workflowsPath: at('workflows/index.js'), logger: quiet });
-await writeFile(at('workflow-bundle.js'), code);
+await writeFile(at('workflow-bundle.js'), withoutRoot(code));
+
+/** The bundle without this machine's paths, which its source map has for every module. */
+function withoutRoot(text) {
+  const root = JSON.stringify(at('..')).slice(1, -1);
+  return text.replace(/(sourceMappingURL=data:application\/json[^,]*;base64,)([\w+/=]+)/, (_, head, map) => {
+    const named = Buffer.from(map, 'base64').toString().replaceAll(root, '');
+    return head + Buffer.from(named).toString('base64');
+  });
+}
 
 const cli = at('src/cli/main.js');
 await build({
