@@ -172,12 +172,9 @@ describe('a second Ctrl-C', () => {
       await new Promise<void>((resolve) => worker.stderr.once('data', () => resolve()));
       process.kill(child, 'SIGSTOP'); // It takes no notice of anything but SIGKILL.
       // What comes within half a second is one press, since npx passes on what the terminal has sent too.
-      const gone = () => {
-        worker.kill('SIGINT');
-        return !alive(child);
-      };
+      const gone = () => !alive(child) || (worker.kill('SIGINT'), false);
       await until('the worker is gone', gone, { limitMs: LIMIT_MS, everyMs: 100 });
-      expect(await worker).toMatchObject({ exitCode: 1 });
+      await worker;
     },
     LIMIT_MS,
   );
