@@ -6,5 +6,9 @@ import { fileURLToPath } from 'node:url';
 const at = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const lock = JSON.parse(await readFile(at('package-lock.json'), 'utf8'));
 const kept = Object.entries(lock.packages).filter(([, { dev }]) => !dev);
-const packages = Object.fromEntries(kept.map(([path, { resolved: _, devDependencies: __, ...entry }]) => [path, entry]));
+for (const [, entry] of kept) {
+  delete entry.resolved;
+  delete entry.devDependencies;
+}
+const packages = Object.fromEntries(kept);
 await writeFile(at('npm-shrinkwrap.json'), `${JSON.stringify({ ...lock, packages }, null, 2)}\n`);

@@ -44,7 +44,7 @@ async function held(name: string) {
   return {
     file,
     /** The operation that runs, which then goes to its end. */
-    async goneOn() {
+    goneOn: async () => {
       const { running } = await operations.client.record(name);
       site.release();
       return { by: running!.by, ...(await operations.ended(name, running!)) };

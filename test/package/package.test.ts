@@ -147,7 +147,7 @@ suite('the package', () => {
         const { error } = JSON.parse(lacking.stdout) as { error: { code: string; message: string; remedy: string } };
         expect([lacking.exitCode, error.code]).toEqual([2, 'USAGE']);
         const [line] = /python3 -m venv [^`]+/.exec(error.remedy)!;
-        const pip = Object.fromEntries(Object.entries(process.env).filter(([name]) => /^PIP_/.test(name)));
+        const pip = Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('PIP_')));
         const made = await asUser(['sh', '-c', line], { cwd: folder, env: pip });
         expect([made.exitCode, made.exitCode === 0 ? '' : made.stderr]).toEqual([0, '']);
         try {
