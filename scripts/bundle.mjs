@@ -13,7 +13,16 @@ const { code } = await bundleWorkflowCode({
   workflowInterceptorModules: [at('workflows/interceptors.js')],
   logger: quiet,
 });
-await writeFile(at('workflow-bundle.js'), code);
+await writeFile(at('workflow-bundle.js'), withoutRoot(code));
+
+/** The bundle without this machine's paths, which its source map has for every module. */
+function withoutRoot(text) {
+  const root = JSON.stringify(at('..')).slice(1, -1);
+  return text.replace(/(sourceMappingURL=data:application\/json[^,]*;base64,)([\w+/=]+)/, (_, head, map) => {
+    const named = Buffer.from(map, 'base64').toString().replaceAll(root, '');
+    return head + Buffer.from(named).toString('base64');
+  });
+}
 
 const cli = at('src/cli/main.js');
 await build({

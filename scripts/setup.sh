@@ -16,8 +16,8 @@ done_with() {
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$1"; say "  remedy: $2"; exit 1; }
 
-node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(a>20||a===20&&b>=19?0:1)' 2>/dev/null ||
-  fail "Node.js >= 20.19 is needed, found: $(node --version 2>/dev/null || echo none)" "Install Node.js 20.19 or later."
+node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(a===20&&b>=19||a===22&&b>=12||a===24?0:1)' 2>/dev/null ||
+  fail "A supported release of Node.js is needed, found: $(node --version 2>/dev/null || echo none)" "Install Node.js 20.19 or later of 20, 22.12 or later of 22, or 24."
 command -v ssh >/dev/null || fail "The OpenSSH client is needed and ssh is not on PATH." "Install it (Debian: apt-get install openssh-client)."
 
 if ! current node_modules/.tandem package.json package-lock.json; then

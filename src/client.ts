@@ -39,6 +39,7 @@ import {
   type OperationProgress,
   type OperationRequest,
 } from '../workflows/messages.ts';
+import { targetOf } from '../workflows/record.ts';
 import { raw } from './text/raw.ts';
 
 const { WorkflowTaskFailedCause } = proto.temporal.api.enums.v1;
@@ -80,8 +81,8 @@ export interface TandemClient {
   clusters(): Promise<readonly string[]>;
   /** Progress of an operation; undefined while it has not begun. */
   progress(workflowId: string): Promise<OperationProgress | undefined>;
-  /** Why an operation of a site does not go on; undefined where it does. */
-  standstill(workflowId: string, site: string): Promise<Standstill | undefined>;
+  /** Why an operation of a cluster does not go on; undefined where it does. */
+  standstill(cluster: string, workflowId: string): Promise<Standstill | undefined>;
   /** Waits for an operation's end; never throws for how it ended. */
   settled(workflowId: string): Promise<void>;
   /** Runs a workflow that only reads, and returns its result. */
@@ -100,6 +101,7 @@ export interface Standstill {
   /** ISO 8601. */
   readonly since: string;
   readonly why: string;
+  readonly remedy: string;
 }
 
 /** `requestValidMs` is how long a request waits for a Temporal worker to take it. */
@@ -307,11 +309,11 @@ export async function connectClient(
     }
   }
 
-  async function standstill(workflowId: string, site: string): Promise<Standstill | undefined> {
+  async function standstill(cluster: string, workflowId: string): Promise<Standstill | undefined> {
     const { raw, runId } = await client.workflow.getHandle(workflowId).describe();
     const task = raw.pendingWorkflowTask;
     const attempt = task?.attempt ?? 0;
-    if (attempt >= BLOCKED_FROM_ATTEMPT) return await blockedBy(workflowId, runId, attempt);
+    if (attempt >= BLOCKED_FROM_ATTEMPT) return await blockedBy(cluster, { workflowId, runId, attempt });
     const old = (since: number | undefined): since is number => since !== undefined && Date.now() - since > SILENT_MS;
     const untaken = timeOf(task?.scheduledTime);
     if (old(untaken))
@@ -319,25 +321,43 @@ export async function connectClient(
         kind: 'no-worker',
         since: isoOf(untaken),
         why: `no Temporal worker takes workflows from queue "${WORKFLOW_QUEUE}"`,
+        remedy: 'Start one: `tandem worker`.',
       };
     for (const { state, activityType, ...one } of raw.pendingActivities ?? []) {
       const name = activityType?.name ?? '';
       const beat = timeOf(one.lastHeartbeatTime) ?? timeOf(one.lastStartedTime);
       if (state === STARTED && old(beat))
-        return { kind: 'no-worker', since: isoOf(beat), why: `the Temporal worker that does ${name} is silent` };
+        return {
+          kind: 'no-worker',
+          since: isoOf(beat),
+          why: `the Temporal worker that does ${name} is silent`,
+          remedy: 'Another one goes on where there is one: `tandem worker --site SITE`.',
+        };
       const due = timeOf(one.nextAttemptScheduleTime) ?? timeOf(one.scheduledTime);
       if (state === SCHEDULED && old(due)) {
-        const there = (await present(site)) === 'site';
-        const why = there
-          ? `${name} waits until a Temporal worker of site ${site} has room`
-          : `no Temporal worker of site ${site} takes ${name}`;
-        return { kind: there ? 'queued' : 'no-worker', since: isoOf(due), why };
+        const site = targetOf({}, await record(cluster))?.spec.site ?? 'default';
+        return (await present(site)) === 'site'
+          ? {
+              kind: 'queued',
+              since: isoOf(due),
+              why: `${name} waits until a Temporal worker of site ${site} has room`,
+              remedy: `It goes on by itself; another \`tandem worker --site ${site}\` makes room.`,
+            }
+          : {
+              kind: 'no-worker',
+              since: isoOf(due),
+              why: `no Temporal worker of site ${site} takes ${name}`,
+              remedy: `Start one: \`tandem worker --site ${site}\`.`,
+            };
       }
     }
     return undefined;
   }
 
-  async function blockedBy(workflowId: string, runId: string, attempt: number): Promise<Standstill> {
+  async function blockedBy(
+    cluster: string,
+    { workflowId, runId, attempt }: { readonly workflowId: string; readonly runId: string; readonly attempt: number },
+  ): Promise<Standstill> {
     const { history } = await connection.workflowService.getWorkflowExecutionHistoryReverse({
       namespace: settings.namespace,
       execution: { workflowId, runId },
@@ -350,6 +370,10 @@ export async function connectClient(
       kind: 'blocked',
       since: isoOf(timeOf(event?.eventTime) ?? Date.now()),
       why: `${name}: ${failure?.message ?? 'the server does not say more'} (tried ${attempt} times)`,
+      remedy:
+        workflowId === clusterWorkflowId(cluster)
+          ? `Start Temporal workers of the release that it began under; or terminate ${workflowId} in Temporal, and \`tandem adopt FILE\`.`
+          : `Start Temporal workers of the release that it began under, or end it: \`tandem cancel ${cluster} --force\`.`,
     };
   }
 

@@ -22,9 +22,11 @@ go('docker-compose.yml, read by Compose’s own loader', () => {
     expect(Object.keys(services).sort()).toEqual(names);
   });
 
-  it('pins every image to a full version', () => {
+  it('pins every image to a full version, and to a digest where one is known', () => {
     const images = Object.values(services).flatMap(({ image }) => image ?? []);
-    expect(images.filter((image) => !/:\d+\.\d+(\.\d+)?$/.test(image))).toEqual(['tandem-worker']); // Built here.
+    const pinned = /:\d+\.\d+(\.\d+)?(@sha256:[0-9a-f]{64})?$/;
+    expect(images.filter((image) => !pinned.test(image))).toEqual(['tandem-worker']); // Built here.
+    expect(images.filter((image) => !image.includes('@sha256:'))).toEqual(['temporalio/ui:2.54.1', 'tandem-worker']);
     expect(images.filter((image) => image.includes('auto-setup'))).toEqual([]); // No longer built.
   });
 

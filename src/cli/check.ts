@@ -10,22 +10,25 @@ import { EXIT, jsonOption, print, reporting } from './output.ts';
 import { requireSpec } from './spec-file.ts';
 import { planQuestion } from './plan.ts';
 import { checkView, renderFindings } from './views/findings.ts';
+import { verboseOption, type Shown } from './views/shown.ts';
 
 export function addCheck(program: Command): void {
   jsonOption(
-    program
-      .command('check <file>')
-      .description('Check the hosts of a spec: GPUs, drivers, ROCm, RDMA devices and links; changes nothing.')
-      .option(
-        '--capture <dir>',
-        'judge tool outputs kept in DIR/<host>/<name>.txt instead of asking hosts; no server is needed',
-      ),
-  ).action((file: string, { json, capture }: { json?: boolean; capture?: string }) =>
+    verboseOption(
+      program
+        .command('check <file>')
+        .description('Check the hosts of a spec: GPUs, drivers, ROCm, RDMA devices and links; changes nothing.')
+        .option(
+          '--capture <dir>',
+          'judge tool outputs kept in DIR/<host>/<name>.txt instead of asking hosts; no server is needed',
+        ),
+    ),
+  ).action((file: string, { json, capture, ...shown }: Shown & { json?: boolean; capture?: string }) =>
     reporting(json, async () => {
       const { spec } = await requireSpec(file);
       const findings = capture ? judgeCapture(await readCapture(capture), spec).findings : await askHosts(spec);
       const view = checkView(findings);
-      print(view, () => renderFindings(view), json);
+      print(view, () => renderFindings(view, shown), json);
       if (view.verdict === 'fail') process.exitCode = EXIT.failed;
     }),
   );

@@ -5,15 +5,18 @@ import { connectClient } from '../client.ts';
 import { EXIT, jsonOption, print, reporting } from './output.ts';
 import { requireSpec } from './spec-file.ts';
 import { checkView, renderFindings } from './views/findings.ts';
+import { verboseOption, type Shown } from './views/shown.ts';
 
 export function addDoctor(program: Command): void {
   jsonOption(
-    program
-      .command('doctor [file]')
-      .description(
-        'Say what is missing before any deploy: on this machine and in Temporal; with a spec file also which right, tool or folder each host lacks.',
-      ),
-  ).action((file: string | undefined, { json }: { json?: boolean }) =>
+    verboseOption(
+      program
+        .command('doctor [file]')
+        .description(
+          'Say what is missing before any deploy: on this machine and in Temporal; with a spec file also which right, tool or folder each host lacks.',
+        ),
+    ),
+  ).action((file: string | undefined, { json, ...shown }: Shown & { json?: boolean }) =>
     reporting(json, async () => {
       const spec = file === undefined ? undefined : (await requireSpec(file)).spec;
       const site = spec?.site ?? 'default';
@@ -26,7 +29,7 @@ export function addDoctor(program: Command): void {
         await client.close();
       }
       const view = checkView(findings);
-      print(view, () => renderFindings(view), json);
+      print(view, () => renderFindings(view, shown), json);
       if (view.verdict === 'fail') process.exitCode = EXIT.failed;
     }),
   );

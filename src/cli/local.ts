@@ -49,6 +49,6 @@ Running: Temporal, its worker and six simulated hosts. Try next:
   npx tandem plan specs/demo.yaml       # after changing decode.replicas to 2, say
   npx tandem deploy specs/demo.yaml
   npx tandem history demo
-  npx tandem destroy demo
+  npx tandem destroy demo               # asks for the name; --yes in scripts
   npx tandem local down                 # stops everything
 Temporal UI  ${uiUrl}`;

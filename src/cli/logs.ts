@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { targetOf } from '../../workflows/record.ts';
 import { DeployError } from '../errors.ts';
-import { jsonOption, print, withClient } from './output.ts';
+import { withCluster } from './known.ts';
+import { jsonOption, print } from './output.ts';
 
 export function addLogs(program: Command): void {
   jsonOption(
@@ -14,7 +15,7 @@ export function addLogs(program: Command): void {
       )
       .option('--tail <lines>', 'lines of each', (value) => Number.parseInt(value, 10), 50),
   ).action((name: string, { json, engine, tail }: { json?: boolean; engine?: string; tail: number }) =>
-    withClient(json, async (client) => {
+    withCluster(name, json, async (client) => {
       const record = await client.record(name);
       const { serving } = record;
       const names = serving

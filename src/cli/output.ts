@@ -7,7 +7,16 @@ import { requestProblem, type RequestTexts } from '../text/limits.ts';
 import { visible, visibleJson } from '../text/visible.ts';
 
 /** Exit codes, DESIGN §7. */
-export const EXIT = { done: 0, failed: 1, usage: 2, stuck: 3, unreachable: 4, changes: 5, cancelled: 130 } as const;
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  stuck: 3,
+  unreachable: 4,
+  changes: 5,
+  detached: 6,
+  cancelled: 130,
+} as const;
 
 export const exitOf: Record<Exclude<Outcome, 'running'>, number> = {
   succeeded: EXIT.done,
@@ -33,8 +42,12 @@ const EXIT_OF_CODE: Partial<Record<ErrorCode, number>> = {
 export const jsonOption = (command: Command): Command =>
   command.option('--json', 'print one JSON document on stdout; progress goes to stderr');
 
+/** Whether this process has printed its JSON document: there is exactly one. */
+let printed = false;
+
 /** One JSON document, or text for people. What would act on a terminal is shown instead, whoever wrote it. */
 export function print(value: unknown, text: () => string, json: boolean | undefined): void {
+  printed = true;
   process.stdout.write(json ? `${visibleJson(value)}\n` : ensureLine(visible(text())));
 }
 
@@ -51,7 +64,7 @@ const ensureLine = (text: string): string => (text === '' || text.endsWith('\n')
 export function report(error: unknown, json: boolean | undefined): void {
   const { code, message, remedy, host, evidence } = asDeployError(error);
   process.exitCode = EXIT_OF_CODE[code] ?? EXIT.failed;
-  if (json) {
+  if (json && !printed) {
     const told = { code, message, remedy, ...(host ? { host } : {}), ...(evidence ? { evidence } : {}) };
     print({ error: told }, () => '', true);
     return;

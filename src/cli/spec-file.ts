@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { buffer as wholeBytes } from 'node:stream/consumers';
 import { CHECK_NAMES } from '../checks/index.ts';
 import { DeployError } from '../errors.ts';
 import { loadSpec, type Diagnostic } from '../spec/diagnostics.ts';
@@ -9,20 +10,24 @@ import { renderDiagnostics } from './views/diagnostics.ts';
 import { raw } from '../text/raw.ts';
 import { firstOddByte } from '../text/bytes.ts';
 
-/** Reads and checks a spec file. Errors: USAGE when it cannot be read. */
+/** What stands for standard input where a file is asked for. */
+const STDIN = '-';
+
+/** Reads and checks a spec file, or standard input for `-`. Errors: USAGE when it cannot be read. */
 export async function diagnose(file: string): Promise<{ spec?: ClusterSpec; diagnostics: readonly Diagnostic[] }> {
-  const bytes = await readFile(file).catch((cause: NodeJS.ErrnoException) => {
+  const read = file === STDIN ? wholeBytes(process.stdin) : readFile(file);
+  const bytes = await read.catch((cause: NodeJS.ErrnoException) => {
     throw new DeployError({
       code: 'USAGE',
       message: `${file} cannot be read: ${cause.code ?? cause.message}`,
-      remedy: 'Give the path of a cluster spec file; specs/ has examples.',
+      remedy: 'Give the path of a cluster spec file, or - for standard input; specs/ has examples.',
       retryable: false,
       cause,
     });
   });
   const odd = firstOddByte(bytes);
-  if (odd !== undefined) return { diagnostics: [notText(file, bytes, odd)] };
-  return loadSpec(bytes.toString('utf8'), file, { checkNames: CHECK_NAMES });
+  if (odd !== undefined) return { diagnostics: [notText(shownName(file), bytes, odd)] };
+  return loadSpec(bytes.toString('utf8'), shownName(file), { checkNames: CHECK_NAMES });
 }
 
 /** No byte of such a file is shown, and nothing of it is parsed. */
@@ -40,6 +45,8 @@ function notText(file: string, bytes: Uint8Array, offset: number): Diagnostic {
   };
 }
 
+const shownName = (file: string): string => (file === STDIN ? 'stdin' : file);
+
 /** A spec that is fit to be sent; warnings are shown. Errors: SPEC_INVALID with all diagnostics as evidence. */
 export async function requireSpec(file: string): Promise<{ spec: ClusterSpec; specDigest: string }> {
   const { spec, diagnostics } = await diagnose(file);
@@ -47,7 +54,7 @@ export async function requireSpec(file: string): Promise<{ spec: ClusterSpec; sp
   if (!spec || errors.length > 0) {
     throw new DeployError({
       code: 'SPEC_INVALID',
-      message: `${file} has ${errors.length} error${errors.length === 1 ? '' : 's'}; nothing was contacted`,
+      message: `${shownName(file)} has ${errors.length} error${errors.length === 1 ? '' : 's'}; nothing was contacted`,
       remedy: 'Mend the lines named above.',
       retryable: false,
       evidence: raw(renderDiagnostics(diagnostics)),

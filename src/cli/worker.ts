@@ -8,6 +8,9 @@ import { packaged } from './paths.ts';
  */
 export const WORKER_COMMAND = [process.execPath, '--max-old-space-size=1024', packaged('dist/src/worker.js')] as const;
 
+/** npx passes on a Ctrl-C that the terminal has sent too: what comes within this time is one press, in milliseconds. */
+const SAME_PRESS_MS = 500;
+
 export function addWorker(program: Command): void {
   program
     .command('worker')
@@ -22,7 +25,13 @@ export function addWorker(program: Command): void {
     .action(async ({ site }: { site: string }) => {
       const [node, ...args] = WORKER_COMMAND;
       const worker = execa(node, [...args, '--site', site], { stdio: 'inherit', reject: false });
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void worker.kill(signal));
+      process.on('SIGTERM', () => void worker.kill('SIGTERM'));
+      let firstMs: number | undefined;
+      process.on('SIGINT', () => {
+        const again = firstMs !== undefined && performance.now() - firstMs > SAME_PRESS_MS;
+        firstMs ??= performance.now();
+        worker.kill(again ? 'SIGKILL' : 'SIGINT'); // Whoever presses twice does not want to wait for what runs.
+      });
       process.exitCode = (await worker).exitCode ?? 1;
     });
 }

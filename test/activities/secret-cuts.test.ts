@@ -5,7 +5,6 @@ import { forTemporal } from '../../activities/failure.ts';
 import { createInspectActivities } from '../../activities/inspect.ts';
 import { redacted, tailOf } from '../../activities/units.ts';
 import { Refused } from '../../src/drivers/ask.ts';
-import { engineClient } from '../../src/drivers/engine-client.ts';
 import { redact } from '../../src/drivers/secrets.ts';
 import { DeployError } from '../../src/errors.ts';
 import { read } from '../../src/facts/fact.ts';
@@ -141,27 +140,5 @@ describe('no piece of a secret', () => {
       secrets: [],
     });
     expect(seen(told)).toEqual([]);
-  });
-});
-
-describe('the keys that /server_info holds', () => {
-  const keys = { api_key: 'key-of-clients', admin_api_key: 'key-of-control' };
-  const versionAt = (status: number, body: string) =>
-    engineClient({ url: 'http://e', fetch: async () => new Response(body, { status }) }).version();
-
-  it.each([
-    ['of another shape', 200, JSON.stringify({ ...keys, version: 5 }), 'version is no string'],
-    ['that lacks its version', 200, JSON.stringify(keys), 'version is no string'],
-    ['that was cut', 200, JSON.stringify(keys).slice(0, 30), 'no JSON'],
-    ['that failed', 500, JSON.stringify({ detail: keys }), 'answered 500'],
-    ['that was refused', 401, JSON.stringify({ detail: keys }), 'answered 401'],
-  ])('stay in the client, from an answer %s', async (_, status, body, told) => {
-    const error = await versionAt(status, body).catch((thrown: unknown) => thrown as Error);
-    expect(error).toMatchObject({ message: expect.stringContaining(told) as unknown });
-    expect((error as Error).message).not.toMatch(/key-of|key/);
-  });
-
-  it('do not leave with the version', async () => {
-    expect(await versionAt(200, JSON.stringify({ ...keys, version: '0.5.23' }))).toBe('0.5.23');
   });
 });

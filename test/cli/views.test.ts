@@ -11,9 +11,15 @@ import {
 } from '../../src/cli/views/cluster.ts';
 import { brokenView, leasesView, renderBroken, renderLeases } from '../../src/cli/views/leases.ts';
 import type { FoundCluster } from '../../src/plan/adopt.ts';
-import { progressLines, renderConclusion } from '../../src/cli/views/operation.ts';
+import {
+  neverBackwards,
+  progressLines,
+  renderConclusion,
+  stillLines,
+  type ShownProgress,
+} from '../../src/cli/views/operation.ts';
 import { duration } from '../../src/cli/views/table.ts';
-import type { ClusterRecord, DeploymentRecord, OperationProgress } from '../../workflows/messages.ts';
+import type { ClusterRecord, DeploymentRecord, OperationProgress, StepProgress } from '../../workflows/messages.ts';
 import { expectGolden } from '../support/golden.ts';
 
 const deployed: DeploymentRecord = {
@@ -98,6 +104,10 @@ const record: ClusterRecord = {
 };
 const healthy = { 'tandem-qwen-prefill-0-1': true, 'tandem-qwen-decode-0-1': true };
 
+/** Rows of remains that begin with this word. */
+const rowsOf = (word: string, text: string): readonly string[] =>
+  text.split('\n').flatMap((line) => new RegExp(`^  ${word} +(.*)`).exec(line)?.[1] ?? []);
+
 describe('status', () => {
   it('has the fields that scripts count on', () => {
     expect(statusView({ ...record, deployments: [deployed] }, '', healthy)).toEqual({
@@ -137,7 +147,7 @@ describe('status', () => {
       { host: 'gpu-a', kind: 'lease', what: '0000:05:00.0', change: 'left' },
       { host: 'gpu-b', kind: 'file', what: 'models/part', change: 'gone' },
     ] as const;
-    const kept = ['gpu-a: weights Qwen/Qwen2.5-72B-Instruct, 135.4 GiB'];
+    const kept = ['gpu-a: weights /models/qwen (135.4 GiB)'];
     const abandoned = ['gpu-c: tandem-qwen-decode-0-1'];
     const leftBehind = ['gpu-a: lease 0000:05:00.0'];
     const last = { ...stuck, leftBehind, difference, kept, abandoned };
@@ -147,7 +157,7 @@ describe('status', () => {
       '  left behind  gpu-a: lease 0000:05:00.0',
       '  differs      gpu-b: file models/part is gone',
       '  abandoned    gpu-c: tandem-qwen-decode-0-1',
-      '  kept         gpu-a: weights Qwen/Qwen2.5-72B-Instruct, 135.4 GiB',
+      '  kept         weights /models/qwen on gpu-a (135.4 GiB)',
     ];
     const remains = (text: string) =>
       text.split('\n').filter((line) => /left behind|differs|abandoned|kept/.test(line));
@@ -156,11 +166,30 @@ describe('status', () => {
     expect(remains(renderConclusion(last, record, undefined))).toEqual(lines);
   });
 
-  it('of a large fleet counts what it does not print', () => {
-    const kept = Array.from({ length: 40 }, (_, index) => `gpu-${index}: image rocm/sgl-dev, 20 GiB`);
-    const text = renderHistory([{ ...deployed, kept }]);
-    expect(text.match(/kept/g)).toHaveLength(13);
-    expect(text).toContain('  kept         and 28 more (--json has all)');
+  it('says what is kept as one line of each kind, with number and size, and each row with --verbose', () => {
+    const kept = ['b', 'a', 'c'].flatMap((host) => [
+      `gpu-${host}: image rocm/sgl-dev:v0.5.23 (20.0 GiB)`,
+      ...(host === 'c' ? [`gpu-c: image rocm/smg:v1 (0.4 GiB)`] : []),
+      `gpu-${host}: weights /models/qwen (135.4 GiB)`,
+    ]);
+    const entry = { ...deployed, kept: [...kept, 'and 9 more'] };
+    expect(rowsOf('kept', renderHistory([entry]))).toEqual([
+      '2 images on 3 hosts (60.4 GiB)',
+      'weights /models/qwen on 3 hosts (406.2 GiB)',
+      'and 9 more',
+    ]);
+    expect(rowsOf('kept', renderHistory([entry], { verbose: true }))).toEqual(entry.kept);
+  });
+
+  it('of many hosts that failed says the first three and how many there are', () => {
+    const leftBehind = ['a', 'b', 'c', 'd', 'e'].map((host) => `stop-engines: gpu-${host}: refused`);
+    const text = renderConclusion({ ...stuck, leftBehind }, record, undefined);
+    expect(rowsOf('left behind', text)).toEqual([
+      ...leftBehind.slice(0, 3),
+      '5 in all, 2 not shown (--verbose shows them)',
+    ]);
+    const whole = renderConclusion({ ...stuck, leftBehind }, record, undefined, { verbose: true });
+    expect(rowsOf('left behind', whole)).toEqual(leftBehind);
   });
 
   it('says who waits to take over', () => {
@@ -178,7 +207,13 @@ describe('status', () => {
 
   it('says who runs what, and at which stage', () => {
     const view = statusView({ ...record, running, state: 'deploying' }, 'check-rdma', healthy);
-    expect(view.running).toEqual({ operation: 'deploy', deployment: 2, stage: 'check-rdma', by: 'ada@ops' });
+    expect(view.running).toEqual({
+      operation: 'deploy',
+      deployment: 2,
+      stage: 'check-rdma',
+      by: 'ada@ops',
+      since: stuck.startedAt,
+    });
   });
 
   it('reads well', () =>
@@ -222,7 +257,7 @@ describe('the end of an operation', () => {
   it('that is stuck names the failure, what is left behind and the command that finishes the job', () => {
     const text = renderConclusion(stuck, record, undefined);
     for (const part of [
-      'stuck in 9 s',
+      'FAILED, stuck in 9 s',
       'CHECK_FAILED at check-rdma on gpu-a',
       '92.4 Gb/s measured',
       'Check cable',
@@ -241,6 +276,14 @@ describe('the end of an operation', () => {
       ].join('\n'),
     );
   });
+});
+
+it.each([
+  [{ ...stuck, outcome: 'rolled-back', leftBehind: [] } as const, 'FAILED, rolled-back in 9 s'],
+  [{ ...deployed, outcome: 'cancelled' } as const, 'cancelled in 2 min 5 s'],
+])('of the end of an operation the first line says how it ended', (entry, words) => {
+  const [first] = renderConclusion(entry, record, undefined).split('\n');
+  expect(first).toBe(`deploy qwen deployment ${entry.deployment}: ${words}`);
 });
 
 describe('progress', () => {
@@ -266,6 +309,68 @@ describe('progress', () => {
       '  start-decode   1/3',
     ]);
     expect(progressLines(progress, progress)).toEqual([]);
+  });
+
+  it('leaves out a step that had nothing to do', () => {
+    const [began, later] = ['2026-11-24T10:00:00.000Z', '2026-11-24T10:00:00.009Z'];
+    const stepOf = (name: string, finishedAt: string) =>
+      ({ name, state: 'done', done: 0, of: 0, startedAt: began, finishedAt }) as const;
+    const steps = [stepOf('remove-old', began), stepOf('plan', later)];
+    expect(progressLines(progress, { ...progress, steps })).toEqual(['  plan           done  0 s']);
+  });
+
+  it('never counts back: a step that counts a second time goes on from its first count', () => {
+    const at = (done: number, of: number, state: StepProgress['state'] = 'running') => ({
+      ...progress,
+      warnings: [],
+      steps: [{ name: 'fetch-image', state, done, of }],
+    });
+    let shown: ShownProgress | undefined;
+    const told = [at(0, 0), at(1, 3), at(2, 3), at(0, 2), at(1, 2), at(0, 2), at(1, 2), at(2, 2, 'failed')].flatMap(
+      (now) => {
+        const before = shown;
+        shown = neverBackwards(before, now);
+        return progressLines(before, { ...shown, failed: { ...stuck.failed!, step: 'fetch-image' } });
+      },
+    );
+    expect(told.map((line) => line.slice('  fetch-image    '.length))).toEqual([
+      '1/3',
+      '2/3',
+      '3/5',
+      '4/5',
+      '5/7',
+      '6/7',
+      'FAILED (7/7)',
+    ]);
+  });
+
+  it('of a step that a cancellation cut says cancelled, and of one that failed FAILED', () => {
+    const steps = [{ name: 'start-decode', state: 'failed', done: 1, of: 3 } as const];
+    expect(progressLines(progress, { ...progress, steps })).toEqual(['  start-decode   cancelled (1/3)']);
+    const failed = { ...stuck.failed!, step: 'start-decode' };
+    expect(progressLines(progress, { ...progress, steps, failed })).toEqual(['  start-decode   FAILED (1/3)']);
+  });
+
+  it('says while nothing new comes where it is, and since when it is followed', () => {
+    expect(stillLines(progress, 125_000)).toEqual(['  start-decode   1/3, goes on after 2 min 5 s']);
+  });
+
+  it('of five hosts that do not pass a check shows three and the number', () => {
+    const finding = (host: string) =>
+      ({ check: 'gpu-count', host, verdict: 'fail', evidence: '7 of 8 GPUs', remedy: 'Look.' }) as const;
+    const findings = ['a', 'b', 'c', 'd', 'e'].map(finding);
+    const three = ['a', 'b', 'c'].map((host) => `  fail           gpu-count ${host}: 7 of 8 GPUs`);
+    expect(progressLines(progress, { ...progress, findings })).toEqual([
+      ...three,
+      '  fail           gpu-count: 5 in all, 2 not shown (--verbose shows them)',
+    ]);
+    expect(progressLines(progress, { ...progress, findings }, { verbose: true })).toHaveLength(5);
+    const lines = renderFindings(checkView(findings)).split('\n');
+    expect(lines.slice(-2)).toEqual([
+      'fail  gpu-count: 5 in all, 2 not shown (--verbose shows them)',
+      'fail: 0 of 5 findings passed',
+    ]);
+    expect(lines).toHaveLength(8);
   });
 
   it('shows findings that did not pass, and not those that did', () => {

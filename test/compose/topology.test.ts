@@ -134,7 +134,7 @@ suite('the parts of docker-compose.yml', () => {
 
     await cp(parts!, join(home, 'temporal'), { recursive: true });
 
-    // The worker as the Dockerfile makes it: the build, and only the packages that it needs.
+    // The worker as the image has it: the build, and only the packages that it needs. `npm run test:package` installs it.
     const app = join(home, 'app');
     await mkdir(app);
     for (const each of ['dist', 'node_modules', 'package.json', 'package-lock.json', '.npmrc'])

@@ -168,7 +168,7 @@ describe('what others do behind Tandem’s back', () => {
     const conflict = { code: 'NAME_CONFLICT', host: 'd1', evidence: named.join('\n') };
     expect(await tandem('plan', grownFile)).toMatchObject({ exitCode: 1, json: { error: conflict } });
     expect(await tandem('deploy', grownFile)).toMatchObject({ exitCode: 1, json: { failed: conflict } });
-    const destroyed = await tandem('destroy', 'lost');
+    const destroyed = await tandem('destroy', 'lost', '--yes');
     // What carries our own installation's label is left behind, and said to be; a stranger is only named.
     expect(destroyed).toMatchObject({
       exitCode: 3,
@@ -179,7 +179,7 @@ describe('what others do behind Tandem’s back', () => {
       [late, other].toSorted(),
     );
     await stack.onHost('d1', 'docker rm -f late other');
-    expect(await tandem('destroy', 'lost')).toMatchObject({
+    expect(await tandem('destroy', 'lost', '--yes')).toMatchObject({
       exitCode: 0,
       json: { outcome: 'succeeded', leftBehind: [] },
     });
@@ -187,9 +187,15 @@ describe('what others do behind Tandem’s back', () => {
   });
 
   it('a destroyed cluster is forgotten when asked, and not before', async () => {
-    expect(await tandem('forget', 'lost')).toMatchObject({ exitCode: 0, json: { cluster: 'lost', forgotten: true } });
+    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({
+      exitCode: 0,
+      json: { cluster: 'lost', forgotten: true },
+    });
     expect(await tandem('status', 'lost')).toMatchObject({ exitCode: 1, json: { error: { code: 'CLUSTER_UNKNOWN' } } });
-    expect(await tandem('forget', 'lost')).toMatchObject({ exitCode: 1, json: { error: { code: 'CLUSTER_UNKNOWN' } } });
+    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({
+      exitCode: 1,
+      json: { error: { code: 'CLUSTER_UNKNOWN' } },
+    });
   });
 });
 
@@ -199,7 +205,10 @@ describe('leases', () => {
 
   it('of a serving cluster are shown as known here, and are not broken: it is to be destroyed', async () => {
     expect(await stack.run(base)).toMatchObject({ outcome: 'succeeded' });
-    expect(await tandem('forget', 'lost')).toMatchObject({ exitCode: 1, json: { error: { code: 'CHANGE_REFUSED' } } });
+    expect(await tandem('forget', 'lost', '--yes')).toMatchObject({
+      exitCode: 1,
+      json: { error: { code: 'CHANGE_REFUSED' } },
+    });
     const { exitCode, json } = await tandem('lease', 'list', file);
     expect([exitCode, json['unread']]).toEqual([0, []]);
     expect(json['leases']).toEqual(
@@ -269,11 +278,11 @@ describe('a destroy by the spec alone', () => {
     const labels = '--label tandem.cluster=lost --label tandem.installation=elsewhere --label tandem.deployment=1';
     await stack.onHost('d1', `docker run -d --name other ${labels} ${base.engine.image} sleep 600`);
     const serving = await stack.picture();
-    expect(await tandem('destroy', 'lost')).toMatchObject({
+    expect(await tandem('destroy', 'lost', '--yes')).toMatchObject({
       exitCode: 1,
       json: { error: { code: 'CLUSTER_UNKNOWN' } },
     });
-    const { exitCode, json } = await tandem('destroy', 'lost', '--spec', file);
+    const { exitCode, json } = await tandem('destroy', 'lost', '--yes', '--spec', file);
     expect(exitCode).not.toBe(0);
     expect(json).toMatchObject({
       failed: { code: 'NAME_CONFLICT', message: expect.stringMatching(/2 installations of cluster lost: .*elsewhere/) },
@@ -283,7 +292,7 @@ describe('a destroy by the spec alone', () => {
   });
 
   it('leaves every host as it was', async () => {
-    expect(await tandem('destroy', 'lost', '--spec', file)).toMatchObject({
+    expect(await tandem('destroy', 'lost', '--yes', '--spec', file)).toMatchObject({
       exitCode: 0,
       json: { outcome: 'succeeded', leftBehind: [] },
     });
@@ -295,13 +304,13 @@ describe('a destroy with a host that is dead for ever', () => {
   it('ends stuck naming it, and given up by name ends with all the rest gone', async () => {
     expect(await stack.run(grown)).toMatchObject({ outcome: 'succeeded' });
     await stack.simulation.host('d1').stop();
-    const stuck = await tandem('destroy', 'lost');
+    const stuck = await tandem('destroy', 'lost', '--yes');
     expect(stuck).toMatchObject({ exitCode: 3, json: { outcome: 'stuck', leftBehind: [expect.stringMatching(/d1/)] } });
-    expect(await tandem('destroy', 'lost', '--abandon-host', 'd11')).toMatchObject({
+    expect(await tandem('destroy', 'lost', '--yes', '--abandon-host', 'd11')).toMatchObject({
       exitCode: 2,
       json: { error: { code: 'USAGE', message: expect.stringContaining('d11') } },
     });
-    expect(await tandem('destroy', 'lost', '--abandon-host', 'd1')).toMatchObject({
+    expect(await tandem('destroy', 'lost', '--yes', '--abandon-host', 'd1')).toMatchObject({
       exitCode: 0,
       json: { outcome: 'succeeded', leftBehind: [], abandoned: [expect.stringMatching(/d1.*decode-1/)] },
     });

@@ -44,7 +44,7 @@ describe('without a Temporal worker', () => {
   it('a verb ends with exit code 4, and a worker that starts afterwards executes nothing', async () => {
     const [deploy, destroy, plan, ...refused] = await Promise.all([
       tandem('deploy', file),
-      tandem('destroy', 'late', '--spec', file),
+      tandem('destroy', 'late', '--yes', '--spec', file),
       tandem('plan', file),
       ...[
         client.submit('late', { operation: 'deploy', ...request }),

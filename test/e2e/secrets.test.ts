@@ -197,7 +197,7 @@ describe('with every kind of secret in the spec', () => {
   });
 
   it('a destroy leaves none of them on any host', async () => {
-    expect(await tandem('destroy', 'hidden')).toMatchObject({ exitCode: 0 });
+    expect(await tandem('destroy', 'hidden', '--yes')).toMatchObject({ exitCode: 0 });
     expect(await filesWithSecrets()).toEqual([]);
   });
 });

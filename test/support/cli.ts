@@ -1,6 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 
+/** Where operators run it in a checkout. */
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** The built CLI. */
 export const CLI = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
 
@@ -14,3 +16,14 @@ export const runCli = (
     reject: false,
     timeout: timeoutMs,
   });
+
+/** Runs a verb whose output goes into a pipe that nobody reads any more, from the first byte on: its errors, and "exit N". */
+export async function toNobody(args: readonly string[], env: Readonly<Record<string, string>>) {
+  const line = 'exec 3> >(true); wait $!; "$@" 1>&3 3>&-; echo "exit $?"';
+  const { stdout, stderr } = await execa('bash', ['-c', line, 'bash', process.execPath, CLI, ...args], {
+    env,
+    cwd: ROOT,
+    reject: false,
+  });
+  return { stdout, stderr };
+}

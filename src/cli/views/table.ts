@@ -15,7 +15,12 @@ export function table(rows: readonly (readonly string[])[]): string {
 
 /** "3 s", "2 min 5 s", "1 h 4 min". */
 export function duration(from: string, to: string): string {
-  const seconds = Math.max(0, Math.round((Date.parse(to) - Date.parse(from)) / 1000));
+  return lasting(Date.parse(to) - Date.parse(from));
+}
+
+/** As `duration`, of a number of milliseconds. */
+export function lasting(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 60) return `${seconds} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;

@@ -48,52 +48,43 @@ describe.each(VERSIONS)('the own parser of SGLang %s', (version) => {
   const fits = ({ engine, prefill, decode }: ClusterSpec) =>
     [engine, prefill, decode].every(({ args }) => Object.keys(args).every((name) => name in flags));
 
-  each.each(SHIPPED.filter((name) => fits(specFile(name))))(
-    'takes the command lines of specs/%s',
-    async (name) => {
-      const shipped = specFile(name);
-      const spec = { ...shipped, engine: { ...shipped.engine, version } };
-      const plan = planCluster({ spec, inventory: anInventory(spec), installation: 'ours', deployment: 1 });
-      const ranks = [...plan.prefill, ...plan.decode].flatMap((engine) => engine.ranks);
-      const { stdout, stderr, exitCode } = await parse(environment!, ranks.map(flagsOf));
-      expect({ exitCode, stderr: exitCode === 0 ? '' : stderr }).toEqual({ exitCode: 0, stderr: '' });
-      const read = stdout
-        .split('\n')
-        .filter((line) => line.startsWith('{"model_path"'))
-        .map((line) => JSON.parse(line) as Parsed);
-      expect(read.map(({ port }) => port)).toEqual(ranks.map(({ ports }) => ports[0]));
-      const keyed = (spec.engine.apiKey ?? spec.engine.adminKey) ? 'of-clients' : null;
-      expect(new Set(read.map(({ api_key: key }) => key))).toEqual(new Set([keyed]));
-    },
-  );
+  each.each(SHIPPED.filter((name) => fits(specFile(name))))('takes the command lines of specs/%s', async (name) => {
+    const shipped = specFile(name);
+    const spec = { ...shipped, engine: { ...shipped.engine, version } };
+    const plan = planCluster({ spec, inventory: anInventory(spec), installation: 'ours', deployment: 1 });
+    const ranks = [...plan.prefill, ...plan.decode].flatMap((engine) => engine.ranks);
+    const { stdout, stderr, exitCode } = await parse(environment!, ranks.map(flagsOf));
+    expect({ exitCode, stderr: exitCode === 0 ? '' : stderr }).toEqual({ exitCode: 0, stderr: '' });
+    const read = stdout
+      .split('\n')
+      .filter((line) => line.startsWith('{"model_path"'))
+      .map((line) => JSON.parse(line) as Parsed);
+    expect(read.map(({ port }) => port)).toEqual(ranks.map(({ ports }) => ports[0]));
+    const keyed = (spec.engine.apiKey ?? spec.engine.adminKey) ? 'of-clients' : null;
+    expect(new Set(read.map(({ api_key: key }) => key))).toEqual(new Set([keyed]));
+  });
 
-  each(
-    'refuses what it does not know',
-    async () => {
-      const { exitCode, stderr } = await parse(environment!, [['--model-path', '/models/tiny', '--no-such-flag']]);
-      expect(stderr).toContain('unrecognized arguments: --no-such-flag');
-      expect(exitCode).toBe(2);
-    },
-  );
+  each('refuses what it does not know', async () => {
+    const { exitCode, stderr } = await parse(environment!, [['--model-path', '/models/tiny', '--no-such-flag']]);
+    expect(stderr).toContain('unrecognized arguments: --no-such-flag');
+    expect(exitCode).toBe(2);
+  });
 
-  each(
-    'has the flags of our list, their names, choices and counts',
-    async () => {
-      const { stdout } = await parse(environment!, []);
-      const own = JSON.parse(stdout.split('\n').findLast((line) => line.startsWith('{"flags"'))!) as {
-        flags: Readonly<Record<string, { choices: readonly string[] | null; bare: boolean }>>;
-      };
-      const listed = Object.entries(flagList('sglang', version)!.flags).flatMap(([name, { aliases = [], ...flag }]) =>
-        // The prefix of --tp-size that everybody writes is no name of its own.
-        [name, ...aliases.filter((alias) => alias !== 'tp')].map((spelling) => [spelling, flag] as const),
-      );
-      expect(Object.keys(own.flags).toSorted()).toEqual(listed.map(([name]) => name).toSorted());
-      const differing = listed.filter(([name, { takes, choices }]) => {
-        const real = own.flags[name]!;
-        const same = [...(choices ?? [])].toSorted().join() === [...(real.choices ?? [])].toSorted().join();
-        return real.bare !== (takes === 'nothing') || !(same || choices === undefined);
-      });
-      expect(differing.map(([name]) => [name, own.flags[name]])).toEqual([]);
-    },
-  );
+  each('has the flags of our list, their names, choices and counts', async () => {
+    const { stdout } = await parse(environment!, []);
+    const own = JSON.parse(stdout.split('\n').findLast((line) => line.startsWith('{"flags"'))!) as {
+      flags: Readonly<Record<string, { choices: readonly string[] | null; bare: boolean }>>;
+    };
+    const listed = Object.entries(flagList('sglang', version)!.flags).flatMap(([name, { aliases = [], ...flag }]) =>
+      // The prefix of --tp-size that everybody writes is no name of its own.
+      [name, ...aliases.filter((alias) => alias !== 'tp')].map((spelling) => [spelling, flag] as const),
+    );
+    expect(Object.keys(own.flags).toSorted()).toEqual(listed.map(([name]) => name).toSorted());
+    const differing = listed.filter(([name, { takes, choices }]) => {
+      const real = own.flags[name]!;
+      const same = [...(choices ?? [])].toSorted().join() === [...(real.choices ?? [])].toSorted().join();
+      return real.bare !== (takes === 'nothing') || !(same || choices === undefined);
+    });
+    expect(differing.map(([name]) => [name, own.flags[name]])).toEqual([]);
+  });
 });
