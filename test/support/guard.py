@@ -208,7 +208,8 @@ def clear(folder):
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         within_it = sorted(os.listdir(path)) if os.path.isdir(path) else []
-        if name in (SUMMARY, SUITES, LABS) or (name == SOCKETS and not within_it):
+        # A Temporal worker that was killed leaves a folder of sockets to the next one; an ssh that still runs is told of.
+        if name in (SUMMARY, SUITES, LABS, SOCKETS):
             continue
         what = "folder" if os.path.isdir(path) else "file"
         of = f" of {suites[name]}" if name in suites else ""

@@ -52,7 +52,13 @@ export async function whileItGoesOn<T>(
     }
     throw new Error(`nothing new for ${limitMs} ms: ${what}${shown && `, which showed ${shown}`}`);
   };
-  return await Promise.race([work, stands()]).finally(() => over.abort());
+  const standing = stands();
+  try {
+    return await Promise.race([work, standing]);
+  } finally {
+    over.abort();
+    await standing.catch(() => undefined); // A question that is under way would meet a closed connection.
+  }
 }
 
 /** A process that runs; one that only waits for its parent to take its exit code does not. */

@@ -5,6 +5,7 @@ import type { TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { ATTRIBUTES } from '../../workflows/attributes.ts';
 import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
+import { endedWithSuite } from './ends.ts';
 import { STILL_MS } from './patience.ts';
 import { eventually } from './processes.ts';
 
@@ -15,7 +16,7 @@ let installed = false;
 export async function startTemporal(): Promise<TestWorkflowEnvironment> {
   if (!installed) Runtime.install({ logger: new DefaultLogger('ERROR') });
   installed = true;
-  return await TestWorkflowEnvironment.createLocal({
+  const env = await TestWorkflowEnvironment.createLocal({
     server: {
       executable: { type: 'existing-path', path: TEMPORAL },
       log: { format: 'pretty', level: 'never' }, // It calls a refused Update an error.
@@ -27,6 +28,8 @@ export async function startTemporal(): Promise<TestWorkflowEnvironment> {
     },
     client: { dataConverter },
   });
+  env.teardown = endedWithSuite(env.teardown.bind(env));
+  return env;
 }
 
 /** Waits until an operation has ended and its cluster's entity knows, a moment later; what the record says of it then. */
