@@ -85,7 +85,9 @@ export function nearMatches(document: string): Hostile[] {
 function turns(line: string): number[] {
   const kind = (character = '') =>
     /\s/.test(character) ? 0 : /\d/.test(character) ? 1 : /\w/.test(character) ? 2 : character;
-  return [...line.slice(0, 120)]
+  return line
+    .slice(0, 120)
+    .split('')
     .flatMap((character, at) => (kind(character) === kind(line[at - 1]) ? [] : [at]))
     .slice(0, 8);
 }
