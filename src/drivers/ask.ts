@@ -48,15 +48,30 @@ export async function ask(fetch: Fetch, url: string, { method, key, json, timeou
       ...(json === undefined ? {} : { body: JSON.stringify(json) }),
       timeoutMs,
     });
-    return { status: response.status, body: raw(await response.text()) };
+    return { status: response.status, body: raw(await textOf(response)) };
   } catch (error) {
     throw noAnswer(error);
   }
 }
 
+/** Longest answer, in bytes: the metrics of an engine have less than one MiB. */
+const ANSWER_LIMIT_BYTES = 16 * 1024 ** 2;
+
+/** The body of a response. Errors: `NoAnswer` for one that is longer than any answer of an engine or a router. */
+export async function textOf({ body }: Pick<Response, 'body'>): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
+    size += chunk.length;
+    if (size > ANSWER_LIMIT_BYTES) throw new NoAnswer(`the answer is longer than ${ANSWER_LIMIT_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
 /**
  * What an answer to `what` says, in a shape. `Refused` for a status that is none of `good`, `NoAnswer` for another text: it
- * names the field that is not as expected and quotes nothing, since a page such as /server_info holds keys.
+ * names the field that is not as expected and quotes nothing, since a page of an engine may hold keys.
  */
 export function readAs<T>(shape: z.ZodType<T>, what: string, answer: Answer, good: readonly number[] = [200]): T {
   const { status, body } = answer;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { headersOf, noAnswer } from './ask.ts';
+import { headersOf, noAnswer, textOf } from './ask.ts';
 import type { Fetch } from './types.ts';
 
 /** One generation request and what came of it, as a client sees it; used by acceptance and by load tests. */
@@ -58,7 +58,7 @@ const Chunk = z.object({
 export async function complete(request: GenerateRequest): Promise<Generated> {
   const sentAt = performance.now();
   const response = await send(request, sentAt);
-  const body = await response.text().catch((error: unknown) => {
+  const body = await textOf(response).catch((error: unknown) => {
     throw failed(error, { status: response.status, sentAt });
   });
   const at = { status: response.status, sentAt };
@@ -112,7 +112,7 @@ async function send({ fetch, url, key, body, timeoutMs, signal }: GenerateReques
     throw failed(error, { sentAt });
   });
   if (response.status === 200) return response;
-  const text = await response.text().catch(() => '');
+  const text = await textOf(response).catch(() => '');
   throw new GenerateFailed(`status ${response.status}: ${text}`, { status: response.status, sentAt });
 }
 
@@ -158,21 +158,31 @@ class Reading {
   }
 }
 
-/** The `data:` of each server-sent event, joined where an event has several lines. */
-async function* eventsOf(response: Response): AsyncGenerator<string> {
-  if (!response.body) return;
+/** Longest event of a stream, in characters: one holds a few tokens. */
+const EVENT_LIMIT = 1024 ** 2;
+
+/** The `data:` of each server-sent event, joined where an event has several lines. Each character is looked at once. */
+export async function* eventsOf({ body }: Pick<Response, 'body'>): AsyncGenerator<string> {
+  if (!body) return;
   const decoder = new TextDecoder();
-  let rest = '';
-  for await (const bytes of response.body as AsyncIterable<Uint8Array>) {
-    rest += decoder.decode(bytes, { stream: true });
-    const events = rest.split(/\r?\n\r?\n/);
-    rest = events.pop()!;
-    for (const event of events) {
-      const data = event
-        .split(/\r?\n/)
-        .flatMap((line) => (line.startsWith('data:') ? [line.slice(5).trimStart()] : []));
-      if (data.length > 0) yield data.join('\n');
+  let line: string[] = []; // What came of a line whose end did not.
+  let data: string[] = [];
+  let length = 0;
+  for await (const bytes of body as AsyncIterable<Uint8Array>) {
+    const [first = '', ...next] = decoder.decode(bytes, { stream: true }).split('\n');
+    line.push(first);
+    length += first.length;
+    for (const begun of next) {
+      const ended = line.join('').replace(/\r$/, '');
+      if (ended.startsWith('data:')) data.push(ended.slice('data:'.length).trimStart());
+      if (ended === '') {
+        if (data.length > 0) yield data.join('\n');
+        [data, length] = [[], 0];
+      }
+      line = [begun];
+      length += begun.length;
     }
+    if (length > EVENT_LIMIT) throw new Error(`an event of the stream is longer than ${EVENT_LIMIT} characters`);
   }
 }
 

@@ -5,7 +5,8 @@ const LINE_END = /\r\n|[\n\r\u2028\u2029]/;
  * The lines of what a tool printed. Tools are read line by line: a pattern that may go over line ends begins anew at
  * each of them, and a host that prints blank lines by the thousand would hold the Temporal worker for minutes.
  */
-export const linesOf = (text: string): readonly string[] => text.split(LINE_END);
+export const linesOf = (text: string): readonly string[] =>
+  /[\r\u2028\u2029]/.test(text) ? text.split(LINE_END) : text.split('\n'); // Which is much quicker.
 
 /** "  State: Active " → ["State", "Active"], by the first colon; undefined for a line without one. */
 export function fieldOf(line: string): readonly [name: string, value: string] | undefined {

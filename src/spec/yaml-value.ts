@@ -92,7 +92,7 @@ export const isMergeKey = (key: unknown): key is { readonly range?: readonly num
   isScalar(key) && (key.type === undefined || key.type === 'PLAIN') && key.source === '<<';
 
 const nameOf = (key: unknown): string => {
-  const name = isScalar(key) ? key.value : key;
+  const name = isScalar(key) ? (key.value as string | number | bigint | boolean | null) : null;
   return name === null ? '' : String(name);
 };
 

@@ -41,6 +41,18 @@ function shows(rows: readonly string[], other: Said = {}): Host {
 const pictured = async (...rows: string[]) => (await takePicture(shows(rows), SCOPE)).things;
 const processes = async (...rows: string[]) => (await pictured(...rows)).process ?? [];
 
+describe('of a host that makes things up', () => {
+  it('a process that is its own parent, and two that are each other’s, hold nobody', async () => {
+    const self = [proc(7, { parent: 7, group: 7 }), word(7, RUNNER), word(7, UNIT), home(7), frame(7, 500)];
+    const each = [proc(8, { parent: 9 }), proc(9, { parent: 8 }), word(8, RUNNER), word(9, RUNNER), frame(8, 500)];
+    expect(await processes(...self, ...each)).toEqual([expect.stringMatching(/^7 sh, of a command over SSH/)]);
+  });
+
+  it('rows without their fields are no fault of Tandem', async () => {
+    expect(await pictured('turn', 'job', 'link', 'mount', 'file', 'frame', 'partial', 'aside')).toBeDefined();
+  });
+});
+
 describe('of the processes of a job', () => {
   it('those are left over whose first one is gone', async () => {
     const survivor = proc(101, { session: 100, program: 'a) S (b', start: 600 });

@@ -50,7 +50,8 @@ export default class SuiteEnvironment extends TestEnvironment {
 
   async teardown() {
     // What stands at the top of a suite has no afterAll where the suite could not even begin.
-    for (const end of [...(this.global[ENDS] ?? [])].reverse()) await Promise.race([end(), delay(END_MS)]).catch(() => undefined);
+    for (const end of [...(this.global[ENDS] ?? [])].reverse())
+      await Promise.race([end(), delay(END_MS)]).catch(() => undefined);
     await super.teardown();
     if (this.#folder && !this.#passed) {
       endProcesses(this.#suite, this.#folder);

@@ -61,6 +61,8 @@ export interface MemoryHost {
   readonly weights: Map<string, number>;
   /** Weights that are being copied, or of which a copy ended half-way. */
   readonly partial: Set<string>;
+  /** What every tool prints instead of its answer, by the name of the fact; nothing on a host that is well. */
+  rubbish?: (fact: string) => string;
 }
 
 export const memoryHost = (name: string, address: string, gpus: number): MemoryHost => ({
@@ -147,6 +149,7 @@ const outputOfTool = ({ stdout, stderr, ...rest }: ToolOutput): Output => ({
 function outputOf(at: MemoryHost, { argv }: Command): Output {
   const asked = JSON.stringify(argv);
   const question = hostQuestions({}).find((one) => JSON.stringify(one.argv) === asked)?.name;
+  if (question !== undefined && at.rubbish) return output(at.rubbish(question));
   if (question !== undefined) return outputOfTool(factsOf(at)[question] ?? notInstalled);
   const [program, ...rest] = argv;
   const last = argv.at(-1)!;
