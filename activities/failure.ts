@@ -4,6 +4,7 @@ import { HANDED_ON } from '../workflows/fence.ts';
 import { cut, cutMiddle, printable, type Redact } from '../src/text/printable.ts';
 import { visible } from '../src/text/visible.ts';
 import { endWith, heartbeat, signal, tellBy } from './context.ts';
+import type { Finding } from '../src/checks/check.ts';
 
 /** Longest evidence that an error carries into an event history, in characters (a 3 MB message never arrives at all). */
 const EVIDENCE_LIMIT = 4_096;
@@ -107,19 +108,24 @@ const GIVEN: ReadonlySet<string> = new Set(['argv', 'env', 'spec']);
  */
 function fitResult(result: unknown, redact: Redact): unknown {
   if (Array.isArray(result)) return result.map((item: unknown) => fitResult(item, redact));
-  if (isFinding(result)) return eachText(result, (text) => cut(printable(text, redact), SENTENCE_LIMIT));
-  return eachText(result, visible);
+  const shown = withoutActing(result);
+  if (!isFinding(shown)) return shown;
+  const sentence = (text: string) => cut(printable(text, redact), SENTENCE_LIMIT);
+  const { evidence, remedy } = result as Finding;
+  return { ...shown, evidence: sentence(evidence), ...(remedy === undefined ? {} : { remedy: sentence(remedy) }) };
 }
 
-const isFinding = (value: unknown): boolean =>
+const isFinding = (value: unknown): value is Finding =>
   typeof value === 'object' && value !== null && 'check' in value && 'verdict' in value && 'evidence' in value;
 
-/** `value` with every text in it mapped, but those that a program is given. */
+const withoutActing = (value: unknown): unknown => eachText(value, visible);
+
+/** `value` with every text in it mapped, but those that a program is given; of names of fields only what acts is shown. */
 function eachText(value: unknown, map: (text: string) => string): unknown {
   if (typeof value === 'string') return map(value);
   if (Array.isArray(value)) return value.map((item: unknown) => eachText(item, map));
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [map(key), GIVEN.has(key) ? item : eachText(item, map)]),
+    Object.entries(value).map(([key, item]) => [visible(key), GIVEN.has(key) ? item : eachText(item, map)]),
   );
 }

@@ -147,7 +147,8 @@ const SANDBOX_MAY = /^@temporalio\/(?:workflow|common)$|^@noble\/hashes\//;
 
 describe('text from outside', () => {
   it('is cut by src/text alone, behind redaction: half of a secret is found by nobody', () => {
-    const cuts = /\.(?:slice|substring|substr)\(\s*(?:0\s*,\s*)?-?\s*(?:\d[\d_]+|[A-Z][A-Z_]+)\s*\)/;
+    const cuts =
+      /\.(?:slice|substring|substr)\(\s*(?:0\s*,\s*)?-?\s*(?:\d[\d_]+|[A-Z][A-Z_]+)\s*\)(?!\.(?:join|map)\()/;
     const ofLists = /(?:\.{3}[\w#.]+|\])\.slice\(/g;
     const wrong = product
       .filter((file) => /^(?:src\/(?:drivers|facts|checks)|activities)\//.test(file))

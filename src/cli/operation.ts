@@ -45,8 +45,11 @@ export const operationOptions = (command: Command): Command =>
     command
       .option('--detach', 'return as soon as the operation is admitted')
       .option('--take-over', 'where an operation runs, let it yield and go on from what is there')
-      .option('--reason <text>', 'why; kept in the history')
-      .option('--actor <name>', 'who asks; default TANDEM_ACTOR, else user@machine (self-asserted)'),
+      .option('--reason <text>', 'why, in at most 1,024 bytes; kept in the history')
+      .option(
+        '--actor <name>',
+        'who asks, in at most 255 bytes; default TANDEM_ACTOR, else user@machine (self-asserted)',
+      ),
   );
 
 /** Submits an operation, once `before` has nothing against it, and follows it to its end; sets the exit code. */

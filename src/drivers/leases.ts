@@ -184,7 +184,7 @@ function beginning({ cluster, installation, deployment }: Owner): string {
 function parse(text: string): LeaseOwner & { readonly takenAt: string } {
   try {
     const { cluster, installation, deployment, time } = JSON.parse(text) as Record<string, unknown>;
-    if (typeof cluster === 'string' && typeof installation === 'string' && typeof deployment === 'number') {
+    if (isName(cluster) && isName(installation) && typeof deployment === 'number') {
       return { cluster, installation, deployment, takenAt: typeof time === 'string' ? time : 'unknown' };
     }
   } catch {
@@ -192,6 +192,9 @@ function parse(text: string): LeaseOwner & { readonly takenAt: string } {
   }
   return { cluster: 'unknown', installation: 'unknown', deployment: 0, takenAt: 'unknown' };
 }
+
+/** A name that Temporal's database takes, too: anybody may have written the file. */
+const isName = (value: unknown): value is string => typeof value === 'string' && value.length <= 100;
 
 /** Addresses become file names. */
 function checked(pci: readonly string[]): readonly string[] {

@@ -76,13 +76,16 @@ function inBase64(secret: string): string[] {
   const within = [0, 1, 2].flatMap((shift) => {
     const whole = Buffer.concat([Buffer.alloc(shift), bytes])
       .toString('base64')
-      .replace(/=+$/, '');
+      .replace(/={1,2}$/, '');
     const own = whole.slice(shift === 0 ? 0 : shift + 1, (shift + bytes.length) % 3 === 0 ? undefined : -1);
     return own.length >= SHORTEST_PIECE ? [own] : [];
   });
   return [bytes.toString('base64'), ...within].flatMap((one) => [
     one,
-    one.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, ''),
+    one
+      .replaceAll('+', '-')
+      .replaceAll('/', '_')
+      .replace(/={1,2}$/, ''),
   ]);
 }
 

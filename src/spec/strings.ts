@@ -16,8 +16,9 @@ const LINE_MAX = 1_024;
 const NAME_MAX = 255;
 
 const text = (max: number) => z.string().min(1, { abort: true }).max(max, { abort: true });
-const matching = (pattern: string, wanted: string, max = LINE_MAX) =>
-  text(max).regex(new RegExp(`^${pattern}$`), wanted);
+/** `pattern` is put together of the constants of this file alone, and is asked only of a text that has an end. */
+const whole = (pattern: string) => new RegExp(`^${pattern}$`); // oxlint-disable-line tandem/regexp-written-out
+const matching = (pattern: string, wanted: string, max = LINE_MAX) => text(max).regex(whole(pattern), wanted);
 
 /** One line for people and programs. */
 export const line = (max = LINE_MAX) =>
@@ -50,9 +51,7 @@ export const hostPath = () => matching(`~?${PARTS}`, `must be a path that begins
 
 /** A path in a container or of the system. */
 export const absolutePath = (wanted = 'must be a path that begins with /') =>
-  text(PATH_MAX)
-    .startsWith('/', { error: wanted, abort: true })
-    .regex(new RegExp(`^${PARTS}$`), `must be a path ${WHERE}`);
+  text(PATH_MAX).startsWith('/', { error: wanted, abort: true }).regex(whole(PARTS), `must be a path ${WHERE}`);
 
 /** A file on the Temporal worker, which may be named from where that was started. */
 export const workerFile = () =>

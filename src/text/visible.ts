@@ -25,4 +25,5 @@ export const isActing = (text: string): boolean => /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{
 /** Colours of a log say nothing, and one inside a secret would hide it from redaction. Only these sequences are dropped. */
 export const withoutColours = (text: string): string => (text.includes('\u001b') ? text.replaceAll(COLOUR, '') : text);
 
-const COLOUR = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]{0,32}m`, 'g');
+// oxlint-disable-next-line no-control-regex -- The escape character is what is looked for.
+const COLOUR = /\u001b\[[0-9;]{0,32}m/g;

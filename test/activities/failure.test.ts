@@ -63,3 +63,25 @@ describe('an error that leaves an activity', () => {
     ]);
   });
 });
+
+describe('a result that leaves an activity', () => {
+  const leave = <T>(result: T, redact = keep) => forTemporal({ act: async () => result }, redact).act();
+
+  it('is a finding without secrets in what it says, while its verdict and names stay what they are', async () => {
+    const finding = { check: 'gpu-free', host: 'gpu-a', verdict: 'pass', evidence: 'pass pass', remedy: 'no pass' };
+    expect(await leave([finding], (text) => text.replaceAll('pass', '[redacted]'))).toEqual([
+      { ...finding, evidence: '[redacted] [redacted]', remedy: 'no [redacted]' },
+    ]);
+  });
+
+  it('shows what would act on a terminal, in names too', async () => {
+    expect(await leave({ things: { 'a\u001b': ['b\u202e', 1, null, true] } })).toEqual({
+      things: { 'a\\u001b': ['b\\u202e', 1, null, true] },
+    });
+  });
+
+  it('gives programs what the spec says to the letter', async () => {
+    const plan = { argv: ['a\u200db'], env: { NAME: '👩\u200d💻 sk-1' }, spec: { x: 'y\r\n' } };
+    expect(await leave(plan, (text) => text.replaceAll('sk-1', ''))).toEqual(plan);
+  });
+});

@@ -22,7 +22,7 @@ const LIMITS = [80, 120, 200, 300, 500, 1_024, 2_048, 4_096, 8_192];
 /** The secret begins so far before and behind a limit, from the start of the text and from its end. */
 const AROUND = [-40, -29, -24, -12, -6, -1, 0, 1, 40];
 
-const pieces = [...SECRET].slice(5).map((_, at) => SECRET.slice(at, at + 6));
+const pieces = Array.from({ length: SECRET.length - 5 }, (_, at) => SECRET.slice(at, at + 6));
 const seen = (value: unknown) =>
   pieces.filter((piece) => JSON.stringify(value).includes(JSON.stringify(piece).slice(1, -1)));
 
@@ -41,7 +41,7 @@ const TEXTS = LIMITS.flatMap((limit) => AROUND.flatMap((away) => textsWith(limit
 
 const leaving = async (act: () => unknown) => {
   const { run } = forTemporal({ run: async () => act() }, (text) => redact(text, [SECRET]));
-  return await run().catch((failure: ApplicationFailure) => ({ ...failure, message: failure.message }));
+  return await run().catch((failure: ApplicationFailure) => Object.assign({}, failure, { message: failure.message }));
 };
 const failing = (fields: Partial<DeployError>) => () => {
   throw new DeployError({ code: 'COMMAND_FAILED', message: 'm', remedy: 'r', retryable: false, ...fields } as never);
@@ -132,8 +132,8 @@ describe('no piece of a secret', () => {
         runtime: () => ({ kind: 'docker', logs: async () => raw(logs.join('\n')) }),
       }),
     } as unknown as Drivers;
-    const { unitLogs } = createInspectActivities(drivers, (text) => redact(text, [SECRET]));
-    const told = await unitLogs({
+    const inspect = createInspectActivities(drivers, (text) => redact(text, [SECRET]));
+    const told = await inspect.unitLogs({
       ref: fakeRef('h'),
       units: [{ name: 'u', runtime: 'docker' }],
       tailLines: 9,

@@ -7,11 +7,14 @@ import { defaultRuntimeDir, openRuntimeDir } from '../../src/drivers/ssh/runtime
 const { uid, username } = userInfo();
 const WANTED = `a folder of user ${uid} (${username}) with mode 0700 is wanted`;
 let folder: string;
+const before = process.env['TANDEM_RUNTIME_DIR'];
 beforeEach(async () => {
+  delete process.env['TANDEM_RUNTIME_DIR'];
   folder = await mkdtemp(join(tmpdir(), 'tandem-r-'));
 });
 afterEach(async () => {
-  delete process.env['TANDEM_RUNTIME_DIR'];
+  if (before === undefined) delete process.env['TANDEM_RUNTIME_DIR'];
+  else process.env['TANDEM_RUNTIME_DIR'] = before;
   await rm(folder, { recursive: true, force: true });
 });
 

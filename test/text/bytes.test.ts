@@ -20,10 +20,11 @@ describe('the first odd byte', () => {
         const found = firstOddByte(bytes);
         const before = bytes.subarray(0, found ?? bytes.length);
         const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(before); // What comes before is text,
+        // oxlint-disable-next-line no-control-regex -- Control characters are what is looked for.
         expect(/[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]/.test(text)).toBe(false);
         if (found === undefined) return;
         const rest = Buffer.from(bytes.subarray(found)); // and it is told rightly: one more character is none.
-        const next = [...new TextDecoder('utf-8', { ignoreBOM: true }).decode(rest)][0]!;
+        const next = Array.from(new TextDecoder('utf-8', { ignoreBOM: true }).decode(rest))[0]!;
         expect(next === '\ufffd' || /[\p{Cc}]/u.test(next)).toBe(true);
       }),
       { numRuns: 2_000 },

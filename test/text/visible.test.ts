@@ -5,7 +5,7 @@ import { visible, visibleJson, withoutColours } from '../../src/text/visible.ts'
 
 /** Every character that acts instead of being read: by Unicode's own classes, but line breaks and tabs. */
 const ACTING = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
-const acts = (text: string) => [...text].some((one) => one !== '\n' && one !== '\t' && ACTING.test(one));
+const acts = (text: string) => Array.from(text).some((one) => one !== '\n' && one !== '\t' && ACTING.test(one));
 
 describe('text that is shown', () => {
   it.each([
