@@ -33,7 +33,7 @@ describe('a call that the server cancels, as it does where it sees the end of th
     await expect(client.cancel('demo', { actor: 'tester' })).rejects.toMatchObject({ code: 'NO_WORKER' });
   });
 
-  it('shows no progress yet', async () => {
-    expect(await client.progress('deploy/demo/1')).toBeUndefined();
+  it('says so of an operation’s progress too', async () => {
+    await expect(client.progress('deploy/demo/1')).rejects.toMatchObject({ code: 'NO_WORKER' });
   });
 });

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { EXIT } from './output.ts';
+import { EXIT, note } from './output.ts';
 
 /** How a verb ends before it is done: its reader has gone, or somebody pressed Ctrl-C. */
 
@@ -12,7 +12,7 @@ export function endWithReader(): void {
   process.stderr.on('error', () => process.exit());
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (gone(error)) process.exit();
-    process.stderr.write(`the output could not be written: ${error.message}\n`);
+    note(`the output could not be written: ${error.message}`);
     process.exit(EXIT.failed);
   });
 }

@@ -135,7 +135,7 @@ function fanOutsIn({ events }: proto.temporal.api.history.v1.IHistory): readonly
     const stage = event.upsertWorkflowSearchAttributesEventAttributes?.searchAttributes?.indexedFields?.['TandemStage'];
     if (stage?.data) step = JSON.parse(Buffer.from(stage.data).toString()) as string;
     const asked = event.activityTaskScheduledEventAttributes;
-    if (!asked) continue;
+    if (!asked || asked.taskQueue!.name === WORKFLOW_QUEUE) continue; // It asks Temporal, and no host.
     const activity = asked.activityType!.name as ActivityName;
     const task = String(asked.workflowTaskCompletedEventId);
     const same = found.find((one) => one.step === step && one.activity === activity && one.task === task);
