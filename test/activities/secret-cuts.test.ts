@@ -4,12 +4,13 @@ import { explainExit } from '../../activities/engine-exit.ts';
 import { forTemporal } from '../../activities/failure.ts';
 import { createInspectActivities } from '../../activities/inspect.ts';
 import { redacted, tailOf } from '../../activities/units.ts';
-import { Refused } from '../../src/drivers/ask.ts';
+import { readAs, Refused } from '../../src/drivers/ask.ts';
 import { redact } from '../../src/drivers/secrets.ts';
 import { DeployError } from '../../src/errors.ts';
 import { read } from '../../src/facts/fact.ts';
 import { whyNothing } from '../../src/facts/failure.ts';
 import { lastKept, raw } from '../../src/text/raw.ts';
+import { z } from 'zod';
 import type { Drivers } from '../../src/drivers/types.ts';
 import { fakeHost, fakeRef } from '../support/fake-host.ts';
 
@@ -140,5 +141,21 @@ describe('no piece of a secret', () => {
       secrets: [],
     });
     expect(seen(told)).toEqual([]);
+  });
+});
+
+describe('a page of an engine that is not as expected', () => {
+  const keys = { api_key: 'key-of-clients', admin_api_key: 'key-of-control' };
+  const VERSION = z.object({ version: z.string() });
+
+  it.each([
+    ['of another shape', JSON.stringify({ ...keys, version: 5 }), 'version is no string'],
+    ['without a field', JSON.stringify(keys), 'version is no string'],
+    ['that is no object', '"key-of-control"', 'the whole is no object'],
+    ['that was cut', JSON.stringify(keys).slice(0, 30), 'no JSON'],
+  ])('%s is told by its field, and not quoted', (_, body, told) => {
+    expect(() => readAs(VERSION, '/x', { status: 200, body: raw(body) })).toThrow(
+      new RegExp(`^/x answered something else than expected: ${told}$`),
+    );
   });
 });
