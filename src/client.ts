@@ -3,12 +3,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure, TimeoutFailure, type UpdateDefinition } from '@temporalio/common';
 import {
   Client,
-  Connection,
   QueryRejectedError,
   WithStartWorkflowOperation,
   WorkflowFailedError,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
+  type Connection,
   type WorkflowExecutionInfo,
   type WorkflowHandle,
   type WorkflowUpdateHandle,

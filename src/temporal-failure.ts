@@ -103,7 +103,7 @@ export const noWorker = (queue: string, cause?: unknown): DeployError =>
 
 /** Texts of an error and of its causes: the client of Temporal says only what it tried, its cause why it failed. */
 function textOf(error: unknown): string {
-  if (!(error instanceof Error)) return error === undefined ? '' : String(error);
+  if (!(error instanceof Error)) return typeof error === 'string' ? error : '';
   const { details } = error as { details?: unknown };
   const own = typeof details === 'string' && details !== '' ? details : error.message;
   return [own, ...(error.cause === undefined ? [] : [textOf(error.cause)])].join(': ');

@@ -11,7 +11,7 @@ export const interceptors: WorkflowInterceptorsFactory = () => {
   let above: readonly RunMark[] = [];
   const marked = (headers: Headers): Headers => {
     const { workflowId, runId, originalExecutionRunId: original } = workflowInfo();
-    const marks: readonly RunMark[] = [{ workflowId, runId, original: original ?? runId }, ...above];
+    const marks: readonly RunMark[] = [{ workflowId, runId, original }, ...above];
     return { ...headers, [RUNS_HEADER]: defaultPayloadConverter.toPayload(marks) };
   };
   // The entity's own runs are no operation's: it may be reset, and what it starts then is as good as ever.

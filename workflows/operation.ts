@@ -368,7 +368,7 @@ const failureOfOperation = (details: OperationFailure): ApplicationFailure =>
 
 /** Whether an activity was refused because this very run goes on from the past of another one. */
 function isReset(error: unknown): boolean {
-  const { runId, originalExecutionRunId: original = runId } = workflowInfo();
+  const { runId, originalExecutionRunId: original } = workflowInfo();
   return error !== undefined && runId !== original && failedOf(error, '').code === 'RESET';
 }
 

@@ -363,7 +363,8 @@ promise('requests of a wrong shape are refused by what is wrong, and the cluster
   ];
   for (const [update, argument, told] of wrong) {
     const refused = entityOf(name).executeUpdate(update, { args: [argument] });
-    await expect(refused.catch((error: Error) => String(error.cause ?? error))).resolves.toContain(told);
+    const why = (error: Error) => (error.cause instanceof Error ? error.cause : error).message;
+    await expect(refused.catch(why)).resolves.toContain(told);
   }
   const calls = site.calls.length;
   for (const signal of ['end', 'yield', 'anything']) await entityOf(name).signal(signal, { how: 'take-over' });
