@@ -11,7 +11,8 @@ const writtenOut = {
       if (!isText) {
         context.report({
           node: callee,
-          message: 'This regular expression is put together here: write it out, or compare texts (startsWith, indexOf).',
+          message:
+            'This regular expression is put together here: write it out, or compare texts (startsWith, indexOf).',
         });
       }
       return {};
