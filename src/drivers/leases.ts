@@ -139,18 +139,22 @@ const isSame = (a: HeldLease, b: HeldLease): boolean =>
   a.deployment === b.deployment &&
   a.takenAt === b.takenAt;
 
+/** Most leases of a host: sixteen GPUs in 64 partitions each are a quarter of it. */
+const LEASES_LIMIT = 4_096;
+
 /** Every lease with what its file holds, line ends as blanks. */
 async function listed(host: Host): Promise<readonly (HeldLease & { readonly text: string })[]> {
   const { stdout, stderr, exitCode } = await runScript(host, LIST, []);
   if (exitCode !== 0) throw unusable(host, 'read', stderr);
-  return stdout
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const space = line.indexOf(' ');
-      const text = line.slice(space + 1);
-      return { pci: line.slice(0, space), ...parse(text), text };
-    });
+  const lines = stdout.split('\n').filter((line) => line !== '');
+  if (lines.length > LEASES_LIMIT) {
+    throw unusable(host, 'read', `${lines.length} leases are listed, at most ${LEASES_LIMIT} are read`);
+  }
+  return lines.map((line) => {
+    const space = line.indexOf(' ');
+    const text = line.slice(space + 1);
+    return { pci: line.slice(0, space), ...parse(text), text };
+  });
 }
 
 const runScript = async (host: Host, text: string, args: readonly string[], stdin?: string) =>

@@ -17,7 +17,8 @@ const MOST = 2;
 /** What grows without bounds would never come to its end at the larger size, so it is tried with less before: bytes, and most ms. */
 const BEFORE = [
   [24, 100],
-  [1024, 400],
+  [1024, 200],
+  [4096, 1000],
 ] as const;
 
 /** Rooms where each file is asked, and others where those that match text are. The simulation reads only Tandem's own commands. */

@@ -49,7 +49,7 @@ export const again = (title: string, unit: string): Hostile => ({ title, text: r
 const shapeOf = (line: string) => line.replaceAll(/[0-9a-f]+/gi, '0').replaceAll(/\s+/g, ' ');
 
 /** Most lines of a document that are made hostile. */
-const LINES = 7;
+const LINES = 5;
 
 /**
  * What nearly is what a tool prints: of a document in its own format, the whole, each line again and again, with and

@@ -544,7 +544,7 @@ export const PARSERS: Readonly<Record<string, Parser>> = {
   },
   'src/drivers/ssh/answer.ts': {
     read: answers,
-    bytes: 128 * 1024, // A quarter of it is more than a mark can have.
+    bytes: 64 * 1024, // A quarter of it is more than a mark can have.
     texts: [
       ...RUBBISH,
       ...nearMatches(FRAMED),
