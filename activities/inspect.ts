@@ -1,4 +1,6 @@
+import { NoAnswer } from '../src/drivers/ask.ts';
 import { engineClient } from '../src/drivers/engine-client.ts';
+import { routerClient } from '../src/drivers/router-client.ts';
 import type { Drivers, Runtime } from '../src/drivers/types.ts';
 import type { HostRef } from '../src/plan/types.ts';
 import type { SecretRef } from '../src/spec/schema.ts';
@@ -32,6 +34,30 @@ export function createInspectActivities(drivers: Drivers, redact: Redact) {
         return [name, healthy] as const;
       });
       return Object.fromEntries(await Promise.all(rows));
+    },
+
+    /** What keeps a router from serving these engines; empty where nothing does. `ref` is left out for one of others. */
+    async routerHealth({
+      ref,
+      url,
+      key,
+      engines,
+    }: {
+      readonly ref?: HostRef;
+      readonly url: string;
+      readonly key?: SecretRef;
+      readonly engines: readonly { readonly name: string; readonly url: string }[];
+    }): Promise<string> {
+      const fetch = ref ? drivers.host(ref, signal()).fetch : drivers.fetch;
+      try {
+        const listed = await routerClient({ fetch, url, key: await secretOf(drivers, key) }).list();
+        const ready = new Set(listed.filter((entry) => entry.ready).map((entry) => entry.url));
+        const missing = engines.filter((engine) => !ready.has(engine.url)).map(({ name }) => name);
+        return missing.length === 0 ? '' : `it does not list ${missing.join(', ')} as ready`;
+      } catch (error) {
+        if (!(error instanceof NoAnswer)) throw error;
+        return `it does not answer: ${printable(raw(error.message), redact)}`;
+      }
     },
 
     /** The last lines of units' output, by name, without `secrets`; what cannot be read says so in its place. */

@@ -136,28 +136,51 @@ function needsOf(spec: ClusterSpec, { name, gpus }: HostSpec) {
   };
 }
 
-/** Whether each engine answers, by name; null where its host does not. */
+/** What of a cluster answers now. */
+export interface Health {
+  /** By name; null where the engine's host does not answer. */
+  readonly engines: Readonly<Record<string, boolean | null>>;
+  /** What keeps the router from serving; empty where nothing does, null where its host does not answer. */
+  readonly router: string | null;
+}
+
+/** Asks every engine and the router. */
 export async function health({
   serving,
   spec,
 }: {
   readonly serving: Serving;
   readonly spec: ClusterSpec;
-}): Promise<Record<string, boolean | null>> {
+}): Promise<Health> {
   await presenceAt(serving.site).present();
-  const answers: Record<string, boolean | null> = Object.fromEntries(serving.engines.map(({ name }) => [name, null]));
-  await eachAt(impatient(spec))(serving.hosts, async (ref, act) => {
-    const engines = serving.engines.filter(({ hosts }) => hosts[0] === ref.name);
-    if (engines.length === 0) return;
+  const engines: Record<string, boolean | null> = Object.fromEntries(serving.engines.map(({ name }) => [name, null]));
+  const asked = eachAt(impatient(spec))(serving.hosts, async (ref, act) => {
+    const here = serving.engines.filter(({ hosts }) => hosts[0] === ref.name);
+    if (here.length === 0) return;
     const { apiKey } = spec.engine;
     await act({ summary: `health of ${ref.name}` })
-      .engineHealth({ ref, engines: engines.map(({ name, url }) => ({ name, url })), ...(apiKey ? { apiKey } : {}) })
+      .engineHealth({ ref, engines: here.map(({ name, url }) => ({ name, url })), ...(apiKey ? { apiKey } : {}) })
       .then(
-        (found) => Object.assign(answers, found),
+        (found) => Object.assign(engines, found),
         () => {},
       ); // Not readable: null says so.
   });
-  return answers;
+  const { url, host } = serving.router;
+  const ref = serving.hosts.find(({ name }) => name === host);
+  const { adminKey, apiKey: clientKey } = 'external' in spec.router ? spec.router.external : spec.router;
+  const key = adminKey ?? clientKey;
+  const [router] = await Promise.all([
+    activitiesAt(impatient(spec))({ summary: 'health of the router' })
+      .routerHealth({
+        url,
+        ...(ref ? { ref } : {}),
+        ...(key ? { key } : {}),
+        engines: serving.engines.map(({ name, url: engine }) => ({ name, url: engine })),
+      })
+      .catch(() => null),
+    asked,
+  ]);
+  return { engines, router };
 }
 
 /** The last lines of units, by unit and host. */

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { lookAt } from './look.ts';
 import { jsonOption, print, withClient } from './output.ts';
 import { listView, renderList } from './views/cluster.ts';
 
@@ -7,7 +8,12 @@ export function addList(program: Command): void {
     ({ json }: { json?: boolean }) =>
       withClient(json, async (client) => {
         const names = await client.clusters();
-        const views = (await Promise.all(names.map((name) => client.record(name)))).map(listView);
+        const views = await Promise.all(
+          names.map(async (name) => {
+            const record = await client.record(name);
+            return listView(record, await lookAt(client, record));
+          }),
+        );
         print(views, () => renderList(views), json);
       }),
   );

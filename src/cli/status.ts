@@ -1,16 +1,22 @@
 import { fstatSync } from 'node:fs';
 import type { Command } from 'commander';
-import { targetOf } from '../../workflows/record.ts';
 import type { TandemClient } from '../client.ts';
 import { untilCtrlC } from './ends.ts';
 import { withCluster } from './known.ts';
+import { lookAt } from './look.ts';
 import { EXIT, jsonOption, print, printLine } from './output.ts';
-import { renderStatus, statusView, type StatusView } from './views/cluster.ts';
+import { isAsRecorded, renderStatus, statusView, type StatusView } from './views/cluster.ts';
 import { verboseOption, type Shown } from './views/shown.ts';
 
 const WATCH_EVERY_MS = 2_000;
 /** A pipe whose reader has gone is noticed by writing to it alone: it gets the same again after this time, in milliseconds. */
 const PIPE_EVERY_MS = 10_000;
+
+interface StatusOptions extends Shown {
+  readonly json?: boolean;
+  readonly watch?: boolean;
+  readonly exitCode?: boolean;
+}
 
 export function addStatus(program: Command): void {
   jsonOption(
@@ -21,13 +27,15 @@ export function addStatus(program: Command): void {
         .option(
           '--watch',
           'show it again whenever it changes (into a pipe every 10 s too), until Ctrl-C; with --json one line each',
-        ),
+        )
+        .option('--exit-code', 'exit 5 unless all is as recorded: serving, every engine healthy, the router answering'),
     ),
-  ).action((name: string, { json, watch, ...shown }: Shown & { json?: boolean; watch?: boolean }) =>
+  ).action((name: string, { json, watch, exitCode, ...shown }: StatusOptions) =>
     withCluster(name, json, async (client) => {
       if (!watch) {
         const view = await readStatus(client, name);
         print(view, () => renderStatus(view, shown), json);
+        if (exitCode && !isAsRecorded(view)) process.exitCode = EXIT.changes;
         return;
       }
       // Watching ends when somebody has seen enough: that is no failure, whoever says it, and how.
@@ -48,18 +56,7 @@ export function addStatus(program: Command): void {
   );
 }
 
-/** The record with the health of each engine as its host shows it now; unknown where no worker or host answers. */
-async function readStatus(client: TandemClient, name: string): Promise<StatusView> {
+const readStatus = async (client: TandemClient, name: string): Promise<StatusView> => {
   const record = await client.record(name);
-  const [progress, health] = await Promise.all([
-    record.running ? client.progress(record.running.workflowId) : undefined,
-    record.serving
-      ? client
-          .ask<Record<string, boolean | null>>('health', [
-            { serving: record.serving, spec: targetOf({}, record)?.spec },
-          ])
-          .catch(() => ({}))
-      : {},
-  ]);
-  return statusView(record, progress?.stage ?? '', health);
-}
+  return statusView(record, await lookAt(client, record));
+};

@@ -1,6 +1,6 @@
 import { DeployError } from '../errors.ts';
 import type { HeldLease, Host, LeaseOwner, Leases } from './types.ts';
-import { ending, type Raw } from '../text/raw.ts';
+import { ending, raw, type Raw } from '../text/raw.ts';
 
 const SHORT_MS = 30_000;
 /** Exit codes of the scripts: the holder, or the reason, is on stdout. */
@@ -148,7 +148,7 @@ async function listed(host: Host): Promise<readonly (HeldLease & { readonly text
   if (exitCode !== 0) throw unusable(host, 'read', stderr);
   const lines = stdout.split('\n').filter((line) => line !== '');
   if (lines.length > LEASES_LIMIT) {
-    throw unusable(host, 'read', `${lines.length} leases are listed, at most ${LEASES_LIMIT} are read`);
+    throw unusable(host, 'read', raw(`${lines.length} leases are listed, at most ${LEASES_LIMIT} are read`));
   }
   return lines.map((line) => {
     const space = line.indexOf(' ');

@@ -3,6 +3,7 @@ import { adoptView, renderAdopted } from '../../src/cli/views/adopt.ts';
 import { checkView, renderFindings } from '../../src/cli/views/findings.ts';
 import {
   historyView,
+  isAsRecorded,
   listView,
   renderHistory,
   renderList,
@@ -10,6 +11,8 @@ import {
   statusView,
 } from '../../src/cli/views/cluster.ts';
 import { brokenView, leasesView, renderBroken, renderLeases } from '../../src/cli/views/leases.ts';
+import type { Seen } from '../../src/cli/look.ts';
+import type { Standstill } from '../../src/client.ts';
 import type { FoundCluster } from '../../src/plan/adopt.ts';
 import {
   neverBackwards,
@@ -102,7 +105,16 @@ const record: ClusterRecord = {
   droppedSpecs: [],
   lastDeployment: 2,
 };
-const healthy = { 'tandem-qwen-prefill-0-1': true, 'tandem-qwen-decode-0-1': true };
+/** What is seen: engines by name, what keeps the router from serving, and the stage of what runs. */
+const seen = (engines: Readonly<Record<string, boolean>>, router: string | null = '', stage = ''): Seen => ({
+  stage,
+  unknown: [],
+  health: { engines, router },
+});
+const HEALTHY = { 'tandem-qwen-prefill-0-1': true, 'tandem-qwen-decode-0-1': true };
+const SICK = { ...HEALTHY, 'tandem-qwen-decode-0-1': false };
+const healthy = seen(HEALTHY);
+const UNSEEN: Seen = { stage: '', unknown: ['health: no answer within 10 s'] };
 
 /** Rows of remains that begin with this word. */
 const rowsOf = (word: string, text: string): readonly string[] =>
@@ -110,14 +122,18 @@ const rowsOf = (word: string, text: string): readonly string[] =>
 
 describe('status', () => {
   it('has the fields that scripts count on', () => {
-    expect(statusView({ ...record, deployments: [deployed] }, '', healthy)).toEqual({
+    expect(statusView({ ...record, deployments: [deployed] }, healthy)).toEqual({
       cluster: 'qwen',
       state: 'serving',
+      why: [],
+      unknown: [],
+      serving: { deployment: 1, model: 'Qwen/Qwen2.5-72B-Instruct', specDigest: record.serving!.specDigest },
       deployment: 1,
       outcome: 'succeeded',
+      operation: 'deploy',
       stage: '',
       running: null,
-      router: { url: 'http://10.0.0.9:30000' },
+      router: { url: 'http://10.0.0.9:30000', answers: true },
       engines: [
         {
           name: 'tandem-qwen-prefill-0-1',
@@ -151,7 +167,7 @@ describe('status', () => {
     const abandoned = ['gpu-c: tandem-qwen-decode-0-1'];
     const leftBehind = ['gpu-a: lease 0000:05:00.0'];
     const last = { ...stuck, leftBehind, difference, kept, abandoned };
-    const view = statusView({ ...record, deployments: [deployed, last] }, '', healthy);
+    const view = statusView({ ...record, deployments: [deployed, last] }, healthy);
     expect(view).toMatchObject({ leftBehind, difference, kept, abandoned });
     const lines = [
       '  left behind  gpu-a: lease 0000:05:00.0',
@@ -194,19 +210,65 @@ describe('status', () => {
 
   it('says who waits to take over', () => {
     const waiting = { ...running, deployment: 3, by: 'bob@ops', workflowId: 'deploy/qwen/3' };
-    const view = statusView({ ...record, running, waiting, state: 'deploying' }, '', healthy);
+    const view = statusView({ ...record, running, waiting, state: 'deploying' }, healthy);
     expect(view.waiting).toEqual({ operation: 'deploy', deployment: 3, by: 'bob@ops' });
     expect(renderStatus(view)).toContain('waiting    deploy 3 by bob@ops, to take over');
   });
 
   it('of a cluster with a sick engine is degraded, and of one whose health could not be read is not', () => {
-    expect(statusView(record, '', { ...healthy, 'tandem-qwen-decode-0-1': false }).state).toBe('degraded');
-    expect(statusView(record, '', {}).state).toBe('serving');
-    expect(statusView(record, '', {}).engines.map((engine) => engine.healthy)).toEqual([null, null]);
+    expect(statusView(record, seen(SICK)).state).toBe('degraded');
+    expect(statusView(record, UNSEEN).state).toBe('serving');
+    expect(statusView(record, UNSEEN).engines.map((engine) => engine.healthy)).toEqual([null, null]);
+  });
+
+  it('of a router that does not answer is degraded, and says why and what mends it, in the list too', () => {
+    const dead = seen(HEALTHY, 'it does not answer: connection refused');
+    const view = statusView({ ...record, deployments: [deployed] }, dead);
+    expect(view).toMatchObject({ state: 'degraded', router: { answers: false } });
+    expect(view.why).toEqual([expect.stringMatching(/^the router at .*: connection refused; `tandem deploy FILE`/)]);
+    expect(renderStatus(view)).toContain('why        the router at');
+    expect(listView(record, dead).state).toBe('degraded');
+  });
+
+  it('is as recorded only where all of it is seen, serves and answers', () => {
+    const whole = { ...record, deployments: [deployed] };
+    expect(isAsRecorded(statusView(whole, healthy))).toBe(true);
+    const others: [ClusterRecord, Seen][] = [
+      [whole, seen(SICK)],
+      [whole, seen(HEALTHY, 'it does not answer')],
+      [whole, seen(HEALTHY, null)],
+      [whole, UNSEEN],
+      [{ ...whole, state: 'deploying', running }, healthy],
+      [{ ...whole, state: 'stuck' }, healthy],
+    ];
+    for (const [other, look] of others) expect(isAsRecorded(statusView(other, look))).toBe(false);
+  });
+
+  it('of an operation whose workflow cannot go on is blocked, with the command that ends it', () => {
+    const standstill: Standstill = {
+      kind: 'blocked',
+      since: '2026-11-30T12:00:00.000Z',
+      why: 'non_deterministic_error: it differs (tried 5 times)',
+      remedy: 'End it: `tandem cancel qwen --force`.',
+    };
+    const view = statusView({ ...record, running, state: 'deploying' }, { ...healthy, standstill });
+    expect(view.state).toBe('blocked');
+    expect(renderStatus(view)).toContain('tandem cancel qwen --force');
+  });
+
+  it('says who ended what was tried last, apart from what serves', () => {
+    const endedBy = { how: 'cancel', actor: 'bob@ops', reason: 'wrong model', at: '2026-11-30T12:00:00.000Z' } as const;
+    const last: DeploymentRecord = { ...deployed, deployment: 2, outcome: 'cancelled', endedBy };
+    const text = renderStatus(statusView({ ...record, deployments: [deployed, last] }, healthy));
+    expect(text).toContain('serving    deployment 1');
+    expect(text).toContain(
+      'last       deploy 2: cancelled (cancel by bob@ops at 2026-11-30T12:00:00.000Z: wrong model)',
+    );
+    expect(renderHistory([last])).toContain('cancel by bob@ops');
   });
 
   it('says who runs what, and at which stage', () => {
-    const view = statusView({ ...record, running, state: 'deploying' }, 'check-rdma', healthy);
+    const view = statusView({ ...record, running, state: 'deploying' }, seen(HEALTHY, '', 'check-rdma'));
     expect(view.running).toEqual({
       operation: 'deploy',
       deployment: 2,
@@ -216,13 +278,12 @@ describe('status', () => {
     });
   });
 
-  it('reads well', () =>
-    expectGolden('status.txt', renderStatus(statusView(record, '', { ...healthy, 'tandem-qwen-decode-0-1': false }))));
+  it('reads well', () => expectGolden('status.txt', renderStatus(statusView(record, seen(SICK)))));
 });
 
 describe('list and history', () => {
   it('have the fields that scripts count on', () => {
-    expect(listView(record)).toEqual({
+    expect(listView(record, healthy)).toEqual({
       cluster: 'qwen',
       state: 'serving',
       deployment: 2,
@@ -231,7 +292,7 @@ describe('list and history', () => {
       decode: 1,
       router: { url: 'http://10.0.0.9:30000' },
     });
-    expect(listView({ ...record, serving: null, state: 'stopped' })).toMatchObject({
+    expect(listView({ ...record, serving: null, state: 'stopped' }, healthy)).toMatchObject({
       state: 'stopped',
       model: '',
       prefill: 0,
@@ -248,7 +309,7 @@ describe('list and history', () => {
   });
 
   it('read well', () =>
-    expectGolden('history.txt', `${renderList([listView(record)])}\n\n${renderHistory(historyView(record))}`));
+    expectGolden('history.txt', `${renderList([listView(record, healthy)])}\n\n${renderHistory(historyView(record))}`));
 
   it('of no clusters says how to make one', () => expect(renderList([])).toContain('tandem deploy FILE'));
 });
