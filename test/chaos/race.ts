@@ -66,7 +66,7 @@ export async function race(stacks: readonly [Stack, Stack], place: Place, round:
     if (leases.length !== 8) violations.push(`the winner holds ${leases.length} leases of 8`);
   }
   for (const [index, { outcome }] of records.entries()) {
-    if (outcome === 'rolled-back') continue;
+    if (UNDONE.includes(outcome)) continue;
     const stack = stacks[index]!;
     const destroyed = await stack.ended(specs[index]!.name, await stack.begin(specs[index]!, 'destroy'), LIMIT_MS);
     if (destroyed.outcome !== 'succeeded') violations.push(`destroy ended ${destroyed.outcome}`);
@@ -77,10 +77,13 @@ export async function race(stacks: readonly [Stack, Stack], place: Place, round:
   return { winner: specs[won]?.name ?? '', refused: (won >= 0 && loser?.failed?.code) || '', violations };
 }
 
+/** Outcomes after which a host is as before. */
+const UNDONE = ['rolled-back', 'refused'];
+
 function refusedFor({ outcome, failed, leftBehind }: DeploymentRecord, holder: string): string[] {
   const text = `${failed?.message} ${failed?.evidence}`;
   return [
-    ...(outcome === 'rolled-back' && leftBehind.length === 0
+    ...(UNDONE.includes(outcome) && leftBehind.length === 0
       ? []
       : [`the loser ended ${outcome}: ${leftBehind.join(', ')}`]),
     ...(failed && /^(LEASE_HELD|PLAN_IMPOSSIBLE)$/.test(failed.code)

@@ -266,7 +266,7 @@ async function judge(stack: Stack, one: Prepared, done: Operated): Promise<reado
   const { outcome } = record;
   if (CRASH[one.case.crash].unfelt && one.case.operation !== 'unwind' && outcome !== 'succeeded')
     return [`ended ${outcome}, though no host lost anything: ${JSON.stringify(record.failed)}`];
-  if (outcome === 'rolled-back') {
+  if (outcome === 'rolled-back' || outcome === 'refused') {
     return (await settled(async () => wrong(difference(one.before, await stack.picture(own))).map(shown))).map(
       (row) => `rolled back, but ${row}`,
     );

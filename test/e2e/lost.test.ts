@@ -73,7 +73,7 @@ describe('a cluster whose record is lost with Temporal’s database', () => {
     expect(await tandem('plan', file)).toMatchObject({ exitCode: 1, json: { error: conflict } });
     expect(await tandem('deploy', file)).toMatchObject({
       exitCode: 1,
-      json: { outcome: 'rolled-back', leftBehind: [], failed: { step: 'plan', ...conflict } },
+      json: { outcome: 'refused', leftBehind: [], failed: { step: 'plan', ...conflict } },
     });
     expect(await stack.settledPicture(serving)).toEqual(serving);
   });

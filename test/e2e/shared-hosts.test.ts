@@ -70,7 +70,7 @@ describe('two clusters on disjoint GPUs of the same hosts', () => {
   it('leave no GPU to a third, which is refused naming who holds them', async () => {
     const picture = await stack.picture();
     const entry = await stack.run(three);
-    expect(entry).toMatchObject({ outcome: 'rolled-back', leftBehind: [] });
+    expect(entry).toMatchObject({ outcome: 'refused', leftBehind: [] });
     const { code, message, evidence, remedy } = entry.failed!;
     expect([code, remedy]).toEqual([expect.stringMatching(/LEASE|GPU|FIT|PLAN/), expect.stringMatching(/./)]);
     expect(`${message} ${evidence}`).toMatch(/\bone\b.*\btwo\b|\btwo\b.*\bone\b/s);

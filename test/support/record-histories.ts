@@ -24,10 +24,10 @@ import { workflowBundle } from './workflow-bundle.ts';
 import { eventually } from './processes.ts';
 
 /**
- * Records test/histories anew, against a real Temporal server and hosts that only exist as state: `npm run histories`,
+ * Records test/histories/current anew, against a real Temporal server and hosts that only exist as state: `npm run histories`,
  * after a change of workflows/ that is meant to change what they do.
  */
-const FOLDER = fileURLToPath(new URL('../histories/', import.meta.url));
+const FOLDER = fileURLToPath(new URL('../histories/current/', import.meta.url));
 const { History } = proto.temporal.api.history.v1;
 const NAMESPACE = 'default';
 /** One GPU each keeps histories small; what the workflows do is the same. */

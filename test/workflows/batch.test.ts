@@ -65,7 +65,7 @@ describe('an operation over more hosts than one history should hold', () => {
     const { spec, site } = opened();
     site.trouble({ ...on('observeHost', 'p3'), what: 'fails' });
     expect(await operations.run(spec)).toMatchObject({
-      outcome: 'rolled-back',
+      outcome: 'refused',
       failed: { step: 'observe', host: 'p3', code: 'COMMAND_FAILED', evidence: 'injected', remedy: 'heal it' },
     });
     expect(site.calls.length).toBeLessThan(ALL);

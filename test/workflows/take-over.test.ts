@@ -108,7 +108,7 @@ describe('a deploy that is taken over', () => {
     expect(first).toMatchObject({ outcome: past ? 'succeeded' : 'superseded', leftBehind: [] });
     if (past && one.by === 'another spec' && !one.course.scenario.before) {
       // The first serves, and what its engines are is not changed by a deploy.
-      expect(second).toMatchObject({ outcome: 'rolled-back', leftBehind: [], failed: { code: 'CHANGE_REFUSED' } });
+      expect(second).toMatchObject({ outcome: 'refused', leftBehind: [], failed: { code: 'CHANGE_REFUSED' } });
       expect(record).toMatchObject({ state: 'serving', running: null, waiting: null });
       return;
     }

@@ -184,13 +184,17 @@ interface Tried extends Case {
   readonly promise: (promised: boolean, what: string) => void;
 }
 
+/** Steps that only look: what fails there was refused before it touched anything. */
+const LOOKING = ['reach-worker', 'observe', 'plan', 'compare-router', 'picture'];
+
 /** As it was, and said so. */
 function needUnwound(
-  { record, before, cluster: { site }, promise }: Tried,
+  { record, before, fanOut, cluster: { site }, promise }: Tried,
   undoing: string,
   undos: readonly Undo[],
 ): void {
-  promise(record.outcome === 'rolled-back', 'rolled back');
+  const wanted = LOOKING.includes(fanOut.step) ? 'refused' : 'rolled-back';
+  promise(record.outcome === wanted, wanted);
   promise(record.leftBehind.length === 0, 'nothing left behind');
   const difference = differing(before, site.picture());
   promise(difference.length === 0, `as before, but for ${difference.join('; ')}`);
@@ -250,8 +254,8 @@ async function needDestroyed({ record, before, cluster, promise, course, fanOut,
   const { site, target, run } = cluster;
   const left = () => differing({}, withoutOthers(site));
   const changed = course.fanOuts.find(({ ids }) => ids.some((id) => course.changing.has(id)))!;
-  if (record.outcome === 'rolled-back') {
-    promise(fanOut.ids[0]! < changed.ids[0]!, 'rolled back only before anything was removed');
+  if (record.outcome === 'refused') {
+    promise(fanOut.ids[0]! < changed.ids[0]!, 'refused only before anything was removed');
     promise(same(site.picture(), before), 'nothing changed');
   } else {
     promise(record.outcome === 'stuck', 'stuck');
