@@ -15,6 +15,8 @@ import { eventually, until, whileItGoesOn } from './processes.ts';
 /** A Temporal server and the built Temporal worker as processes of their own, which can be killed and started again. */
 export interface TemporalStack {
   readonly client: TandemClient;
+  /** Of the Temporal server. */
+  readonly address: string;
   readonly server: StackProcess;
   readonly worker: StackProcess;
   /** Another Temporal worker of the same queues; does not run unless it is started. */
@@ -33,6 +35,8 @@ export interface TemporalStack {
 export interface StackProcess {
   readonly pid: number;
   readonly running: boolean;
+  /** Of its last run; null while it runs, and where a signal ended it. */
+  readonly exitCode: number | null;
   readonly log: string;
   /** SIGKILL, and the wait until it is gone. */
   kill(): Promise<void>;
@@ -85,7 +89,7 @@ export async function startTemporalStack(home: string, mark = ''): Promise<Tempo
     await worker.start();
     const client = await connectClient({ connectionOptions: { address }, namespace: NAMESPACE, origin: address });
     const stop = () => allOf([() => client.close(), end]);
-    return { client, server, worker, secondWorker, ...operations(client), stop };
+    return { client, address, server, worker, secondWorker, ...operations(client), stop };
   } catch (error) {
     await end();
     throw error;
@@ -123,6 +127,9 @@ function program(
     },
     get running() {
       return !isGone();
+    },
+    get exitCode() {
+      return child?.exitCode ?? null;
     },
     kill: () => signal('SIGKILL'),
     end: async () => {
