@@ -18,7 +18,7 @@ import type { Finding } from './checks/check.ts';
 import { diagnose, type Present } from './diagnose.ts';
 import { DeployError, ERROR_CODES, type ErrorCode } from './errors.ts';
 import { connectionSettings, connectTemporal, dataConverter, type ConnectionSettings } from './connection.ts';
-import { isAway, isDeadline, isNotYet, noWorker, temporalFailure } from './temporal-failure.ts';
+import { isAway, isDeadline, isNotYet, lastError, noWorker, temporalFailure, textOf } from './temporal-failure.ts';
 import type { HeldLease } from './drivers/types.ts';
 import {
   adoptCluster,
@@ -46,8 +46,9 @@ const { WorkflowTaskFailedCause } = proto.temporal.api.enums.v1;
 
 /** How long a request stays valid when nobody takes it, in milliseconds. */
 const REQUEST_VALID_MS = 20_000;
-/** How long the answer to a request that was taken may be away: breaking leases reaches a host. */
-const ANSWER_MS = 5 * 60_000;
+/** How long the answer to a request that was taken may be away; breaking leases reaches a host. */
+const ANSWER_MS = 60_000;
+const BREAKING_MS = 5 * 60_000;
 /** A task that was lost with its Temporal worker is tried twice; what is tried more often cannot go on. */
 const BLOCKED_FROM_ATTEMPT = 3;
 /** Events among which the last failure of a workflow task is looked for. */
@@ -125,7 +126,8 @@ export async function connectClient(
       return await requested<OperationRequest, Admitted>(operate, cluster, request);
     },
     adopt: (cluster, request) => requested<AdoptRequest, Admitted>(adoptCluster, cluster, request),
-    breakLeases: (cluster, request) => requested<BreakRequest, readonly HeldLease[]>(breakLeasesOf, cluster, request),
+    breakLeases: (cluster, request) =>
+      requested<BreakRequest, readonly HeldLease[]>(breakLeasesOf, cluster, request, BREAKING_MS),
     async cancel(cluster, by, { force = false } = {}) {
       const update = force ? forceOperation : cancelOperation;
       return await updated(cluster, () => entity(cluster).executeUpdate(update, { args: [by] }));
@@ -223,6 +225,7 @@ export async function connectClient(
     update: UpdateDefinition<Answer, [Request]>,
     cluster: string,
     request: Omit<Request, 'notAfter'>,
+    answerMs = ANSWER_MS,
   ): Promise<Answer> {
     const updateId = randomUUID();
     const deadline = Date.now() + requestValidMs;
@@ -251,7 +254,7 @@ export async function connectClient(
       return await lastLook(again, deadline, cluster, settings.origin, connection, error);
     }
     try {
-      return await connection.withDeadline(Date.now() + ANSWER_MS, () => taken.result());
+      return await connection.withDeadline(Date.now() + answerMs, () => taken.result());
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError) throw refusedUpdate(error);
       throw unknownOutcome(cluster, settings.origin, error);
@@ -418,7 +421,7 @@ async function lastLook<Answer>(
 const unknownOutcome = (cluster: string, origin: string, cause: unknown) =>
   new DeployError({
     code: 'UNKNOWN',
-    message: `whether the request was carried out could not be read from ${origin}; it may still be`,
+    message: `whether the request was carried out could not be read from ${origin} (${lastError(textOf(cause))}); it may still be`,
     remedy: `See \`tandem status ${cluster}\`.`,
     retryable: true,
     cause,

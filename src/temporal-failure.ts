@@ -102,7 +102,7 @@ export const noWorker = (queue: string, cause?: unknown): DeployError =>
   });
 
 /** Texts of an error and of its causes: the client of Temporal says only what it tried, its cause why it failed. */
-function textOf(error: unknown): string {
+export function textOf(error: unknown): string {
   if (!(error instanceof Error)) return typeof error === 'string' ? error : '';
   const { details } = error as { details?: unknown };
   const own = typeof details === 'string' && details !== '' ? details : error.message;
@@ -110,7 +110,7 @@ function textOf(error: unknown): string {
 }
 
 /** What matters of gRPC's account of its tries. */
-const lastError = (text: string): string =>
+export const lastError = (text: string): string =>
   (/last error: (?:error: )?([^\n]{1,200})/i.exec(text)?.[1] ?? text.split('\n')[0] ?? '').slice(0, 200);
 
 function isOf(error: unknown, type: new (...args: never[]) => Error): boolean {

@@ -34,6 +34,8 @@ const EXIT_OF_CODE: Partial<Record<ErrorCode, number>> = {
   SPEC_INVALID: EXIT.usage,
   USAGE: EXIT.usage,
   TEMPORAL_UNREACHABLE: EXIT.unreachable,
+  TEMPORAL_REFUSED: EXIT.unreachable,
+  NAMESPACE_UNKNOWN: EXIT.unreachable,
   NO_WORKER: EXIT.unreachable,
   UNDO_FAILED: EXIT.stuck,
 };

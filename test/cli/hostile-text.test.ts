@@ -98,7 +98,7 @@ describe('a text that Temporal’s database would not take', () => {
     ],
     [
       'an actor of 86 characters and 258 bytes',
-      ['destroy', 'tiny', '--actor', '模'.repeat(86)],
+      ['destroy', 'tiny', '--yes', '--actor', '模'.repeat(86)],
       {},
       `--actor has 258 bytes, at most 255 are taken → ${ACTOR}`,
     ],
@@ -111,7 +111,7 @@ describe('a text that Temporal’s database would not take', () => {
     ['an empty actor', ['cancel', 'tiny', '--actor', ''], {}, `--actor is empty, a name is wanted → ${ACTOR}`],
     [
       'an actor with an escape sequence',
-      ['forget', 'tiny', '--actor', 'a\u001b[2J'],
+      ['forget', 'tiny', '--yes', '--actor', 'a\u001b[2J'],
       {},
       `--actor holds a control character, a name in plain text is wanted → ${ACTOR}`,
     ],

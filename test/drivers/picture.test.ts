@@ -319,8 +319,8 @@ const DOCKER = {
   logs: 'prints',
 } satisfies Record<keyof Runtime, readonly Case[] | Reads>;
 
-/** A process that left the group of its job, and lives on when the job is ended. */
-const SURVIVOR = 'set -m; sleep 600 & exec sleep 600';
+/** A process that left the session of its job and its output, and lives on when the job is ended. */
+const SURVIVOR = 'setsid sleep 600 >/dev/null 2>&1 & exec sleep 600';
 
 const PROCESS = {
   kind: 'says which',

@@ -39,7 +39,11 @@ import { fakeHost, fakeRef } from '../support/fake-host.ts';
 import { aSpec } from '../support/specs.ts';
 import { BASE, changed } from '../spec/diagnose.ts';
 import { again, type Hostile, nearMatches, numbered, RUBBISH } from './hostile.ts';
-import { raw } from '../../src/text/raw.ts';
+import { keptRows } from '../../src/cli/views/kept.ts';
+import { redact } from '../../src/drivers/secrets.ts';
+import { lastError } from '../../src/temporal-failure.ts';
+import { ending, raw } from '../../src/text/raw.ts';
+import { visible } from '../../src/text/visible.ts';
 
 /** How a module reads a text, and the texts that are hostile to it; or why nothing hostile comes to it. */
 export type Parser =
@@ -640,11 +644,25 @@ export const PARSERS: Readonly<Record<string, Parser>> = {
   'activities/rdma.ts': { none: FIXED_WORDS },
   'activities/router.ts': { none: OWN_WORDS },
   'activities/units.ts': value((log) => [redacted(raw(log), ['secret']), tailOf(raw(log), ['secret'])], LOG),
+  'activities/temporal.ts': { none: OWN_WORDS },
+  'workflows/cluster.ts': { none: 'it matches the name of a cluster, of at most 255 bytes' },
   'workflows/inspect.ts': { none: SPECS },
   'workflows/steps/picture.ts': { none: 'it matches rows of a picture, of which there are at most 200 of a kind' },
   'src/client.ts': { none: OWN_WORDS },
+  'src/temporal-failure.ts': value(lastError, '14 UNAVAILABLE: No connection established. Last error: Error: connect'),
+  'src/drivers/secrets.ts': value(
+    (text) => redact(text, ['hunter2-hunter2', 'key-of-clients']),
+    'token=hunter2-hunter2',
+  ),
+  'src/spec/strings.ts': { none: SPECS },
+  'src/text/raw.ts': value((text) => ending(raw(text)), LOG),
+  'src/text/visible.ts': value(visible, 'a\u001b[31m b \u202e'),
   'src/connection.ts': { none: OWN_WORDS },
   'src/cli/check.ts': { none: 'it matches names of files; what is in them is read by src/facts' },
+  'src/cli/ends.ts': { none: 'one line of /proc of this machine' },
+  'src/cli/spec-file.ts': { none: 'it counts the lines before an odd byte' },
+  'src/cli/usage.ts': { none: 'it matches what the user typed' },
+  'src/cli/views/kept.ts': value((text) => keptRows(text.split('\n'), {}), 'gpu-a: image rocm/sgl-dev:v0.5 (20.0 GiB)'),
   'src/cli/lease.ts': { none: 'it matches what the user typed' },
   'src/cli/local/demo.ts': { none: 'one answer of a simulated engine, as JSON' },
   'src/cli/local/processes.ts': { none: 'one line of /proc of this machine' },

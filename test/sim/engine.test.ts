@@ -330,7 +330,8 @@ describe('a starting engine', () => {
 
   it('logs its marks in their order, and that it is fired up exactly once', async () => {
     const engine = await serve({ role: 'prefill', model });
-    const at = MARKS.map((mark) => engine.lines.findIndex((line) => line.includes(mark)));
+    const own = MARKS.filter((mark) => !mark.startsWith('End of prefill')); // What older releases say.
+    const at = own.map((mark) => engine.lines.findIndex((line) => line.includes(mark)));
     expect(at).toEqual([...at].toSorted((a, b) => a - b));
     expect(at).not.toContain(-1);
     expect(engine.lines.filter((line) => line.includes('fired up'))).toHaveLength(1);

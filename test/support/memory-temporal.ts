@@ -111,7 +111,7 @@ export async function startOperations(): Promise<Operations> {
   };
 }
 
-/** The activities of all sites: each call goes to the site of the cluster whose operation asked for it. */
+/** The activities of all sites: each call goes to the site of the cluster whose operation asked for it, a read's to the newest. */
 function activitiesOf(sites: ReadonlyMap<string, MemorySite>): Activities {
   const nobody = new MemorySite({ hosts: { list: [] } as never });
   return Object.fromEntries(
@@ -119,9 +119,11 @@ function activitiesOf(sites: ReadonlyMap<string, MemorySite>): Activities {
       name,
       (input: never) => {
         const [, cluster] = Context.current().info.workflowExecution!.workflowId.split('/');
-        return ((sites.get(cluster!) ?? nobody).activities[name as ActivityName] as (input: never) => Promise<unknown>)(
-          input,
-        );
+        return (
+          (sites.get(cluster!) ?? [...sites.values()].at(-1) ?? nobody).activities[name as ActivityName] as (
+            input: never,
+          ) => Promise<unknown>
+        )(input);
       },
     ]),
   ) as unknown as Activities;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import type { Health } from '../../workflows/inspect.ts';
 import { startOperations, type Operations } from '../support/memory-temporal.ts';
 import type { ActivityName, MemorySite } from '../support/memory-site.ts';
 import { specOf } from '../support/memory-scenarios.ts';
@@ -47,6 +48,18 @@ describe('a deploy', () => {
     expect(await operations.run(spec)).toMatchObject({ deployment: 2, outcome: 'unchanged' });
     expect(site.picture()).toEqual(picture);
     expect((await operations.client.record(spec.name)).state).toBe('serving');
+  });
+
+  it('is seen as healthy; a router that ended is seen too, and why', async () => {
+    const spec = oneOf();
+    const site = operations.open(spec);
+    await operations.run(spec);
+    const { serving } = await operations.client.record(spec.name);
+    const look = () => operations.client.ask<Health>('health', [{ serving, spec }]);
+    const engines = Object.fromEntries(serving!.engines.map(({ name }) => [name, true]));
+    expect(await look()).toEqual({ engines, router: '' });
+    for (const unit of site.hosts.get('router-0')!.units.values()) unit.running = false;
+    expect(await look()).toEqual({ engines, router: expect.stringMatching(/^it does not answer: ./) });
   });
 
   it('of a spec with one decode engine more starts just that one, and with one less removes just that one', async () => {

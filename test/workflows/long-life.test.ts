@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
+import { createTemporalActivities } from '../../activities/temporal.ts';
 import { connectClient, type TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
@@ -37,6 +38,7 @@ beforeAll(async () => {
     dataConverter,
     taskQueue: 'tandem',
     workflowBundle: bundle,
+    activities: createTemporalActivities(),
   });
   running = worker.run();
 });
