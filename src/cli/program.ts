@@ -43,7 +43,7 @@ A first walk:
 
 FILE may be - for standard input. Ctrl-C while an operation is followed lets it go on; \`tandem cancel\` ends it.
 Exit codes: 0 done; 1 failed and unwound, or refused; 2 wrong usage or spec; 3 stuck: something is left behind;
-4 Temporal or its worker not reachable, nothing will happen later; 5 plan --exit-code has changes;
+4 Temporal or its worker not reachable, nothing will happen later; 5 plan --exit-code has changes, or status --exit-code not all as recorded;
 6 detached by Ctrl-C while the operation goes on; 130 the operation ended cancelled.
 Temporal is found by TEMPORAL_* or temporal.toml, else it is the running local stack.`,
     );
