@@ -315,6 +315,14 @@ describe('list and history', () => {
 });
 
 describe('the end of an operation', () => {
+  it('that touched nothing says so, and one that somebody ended says who and why', () => {
+    const refused: DeploymentRecord = { ...stuck, outcome: 'refused', leftBehind: [] };
+    expect(renderConclusion(refused, record, undefined)).toMatch(/deployment 2: REFUSED, nothing was touched in 9 s/);
+    const endedBy = { how: 'take-over', actor: 'bob@ops', reason: '', at: '2026-11-30T12:00:00.000Z' } as const;
+    const ended: DeploymentRecord = { ...deployed, outcome: 'superseded', endedBy };
+    expect(renderConclusion(ended, record, undefined)).toContain('(take-over by bob@ops at 2026-11-30T12:00:00.000Z)');
+  });
+
   it('that is stuck names the failure, what is left behind and the command that finishes the job', () => {
     const text = renderConclusion(stuck, record, undefined);
     for (const part of [

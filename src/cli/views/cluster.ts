@@ -1,7 +1,7 @@
 import type { ClusterRecord, DeploymentRecord, EndedBy, Failed } from '../../../workflows/messages.ts';
 import type { Seen } from '../look.ts';
 import type { Difference } from '../../facts/host-picture.ts';
-import { failedLines, measuredLine, remainsLines } from './operation.ts';
+import { byWhom, failedLines, measuredLine, remainsLines } from './operation.ts';
 import type { Shown } from './shown.ts';
 import { standstillLines } from './standstill.ts';
 import { duration, table } from './table.ts';
@@ -203,10 +203,6 @@ export function renderList(views: readonly ListView[]): string {
     ]),
   ]);
 }
-
-/** Who ended an operation, and how; empty where it ended by itself. */
-const byWhom = (by: EndedBy | undefined): string =>
-  by ? ` (${by.how} by ${by.actor || 'somebody in Temporal'} at ${by.at}${by.reason ? `: ${by.reason}` : ''})` : '';
 
 /** `history --json`, newest first. */
 export const historyView = (record: ClusterRecord): readonly DeploymentRecord[] => [...record.deployments].reverse();

@@ -1,6 +1,7 @@
 import type {
   ClusterRecord,
   DeploymentRecord,
+  EndedBy,
   Failed,
   Measured,
   OperationProgress,
@@ -105,7 +106,9 @@ export function renderConclusion(
   shown: Shown = {},
 ): string {
   const took = entry.finishedAt ? ` in ${duration(entry.startedAt, entry.finishedAt)}` : '';
-  const lines = [`${entry.operation} ${cluster} deployment ${entry.deployment}: ${verdictOf(entry)}${took}`];
+  const lines = [
+    `${entry.operation} ${cluster} deployment ${entry.deployment}: ${verdictOf(entry)}${took}${byWhom(entry.endedBy)}`,
+  ];
   if (entry.failed) lines.push(...failedLines(entry.failed));
   const undone = progress?.steps.filter(({ state }) => state === 'undone').map(({ name }) => name) ?? [];
   if (undone.length > 0) lines.push(`  unwound  ${undone.join(', ')}`);
@@ -120,8 +123,14 @@ export function renderConclusion(
 }
 
 /** How it ended, so that a failure is seen as one. */
-const verdictOf = ({ outcome, failed }: DeploymentRecord): string =>
-  failed && outcome !== 'cancelled' ? `FAILED, ${outcome}` : outcome;
+const verdictOf = ({ outcome, failed }: DeploymentRecord): string => {
+  if (outcome === 'refused') return 'REFUSED, nothing was touched';
+  return failed && outcome !== 'cancelled' ? `FAILED, ${outcome}` : outcome;
+};
+
+/** Who ended an operation before its own end, and how; empty where nobody did. */
+export const byWhom = (by: EndedBy | undefined): string =>
+  by ? ` (${by.how} by ${by.actor || 'somebody in Temporal'} at ${by.at}${by.reason ? `: ${by.reason}` : ''})` : '';
 
 export function failedLines({ step, host, code, message, evidence, remedy }: Failed): readonly string[] {
   return [
