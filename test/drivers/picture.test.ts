@@ -319,8 +319,8 @@ const DOCKER = {
   logs: 'prints',
 } satisfies Record<keyof Runtime, readonly Case[] | Reads>;
 
-/** A process that left the session of its job and its output, and lives on when the job is ended. */
-const SURVIVOR = 'setsid sleep 600 >/dev/null 2>&1 & exec sleep 600';
+/** A process that left the group of its job: it is ended with the job. */
+const SURVIVOR = 'set -m; sleep 600 & exec sleep 600';
 
 const PROCESS = {
   kind: 'says which',
@@ -333,7 +333,7 @@ const PROCESS = {
   find: 'lists',
   stop: [
     {
-      leaves: ['job', 'process'],
+      leaves: ['job'],
       act: async () => {
         await jobs().start(job(SURVIVOR));
         await eventually(async () => (await commandsOf('sleep\u0000600')).length === 2);
@@ -343,7 +343,7 @@ const PROCESS = {
   ],
   restart: [
     {
-      leaves: ['job', 'process'],
+      leaves: ['job'],
       act: async () => {
         await jobs().start(job(SURVIVOR));
         await eventually(async () => (await commandsOf('sleep\u0000600')).length === 2);
@@ -361,7 +361,7 @@ const PROCESS = {
       },
     },
     {
-      leaves: ['process'],
+      leaves: [],
       act: async () => {
         await jobs().start(job(SURVIVOR));
         await eventually(async () => (await commandsOf('sleep\u0000600')).length === 2);
