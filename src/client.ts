@@ -313,7 +313,15 @@ export async function connectClient(
   }
 
   async function standstill(cluster: string, workflowId: string): Promise<Standstill | undefined> {
-    const { raw, runId } = await client.workflow.getHandle(workflowId).describe();
+    const described = await client.workflow
+      .getHandle(workflowId)
+      .describe()
+      .catch((error: unknown) => {
+        if (error instanceof WorkflowNotFoundError) return undefined; // Its entity is about to start it.
+        throw error;
+      });
+    if (!described) return undefined;
+    const { raw, runId } = described;
     const task = raw.pendingWorkflowTask;
     const attempt = task?.attempt ?? 0;
     if (attempt >= BLOCKED_FROM_ATTEMPT) return await blockedBy(cluster, { workflowId, runId, attempt });

@@ -37,8 +37,11 @@ const copiesOf = (host: string) => stack.simulation.host(host).calls.filter((arg
 /** The Temporal worker that has an activity under way. */
 async function workerOf(activity: string, { workflowId }: Admitted): Promise<StackProcess> {
   const look = async () => {
-    const { raw } = await temporal.workflow.getHandle(workflowId).describe();
-    const pending = raw.pendingActivities?.find(
+    const found = await temporal.workflow
+      .getHandle(workflowId)
+      .describe()
+      .catch(() => undefined); // Its entity is about to start it.
+    const pending = found?.raw.pendingActivities?.find(
       ({ activityType, state }) => activityType?.name === activity && state === 2,
     );
     const identity = pending?.lastWorkerIdentity ?? '';
