@@ -20,10 +20,14 @@ import {
   tailOf,
   unitFolder,
   unitOf,
+  valuesOf,
   type Labelled,
   type UnitAt,
 } from './units.ts';
+import type { SecretRef } from '../src/spec/schema.ts';
+import type { Redact } from '../src/text/printable.ts';
 import { ending, raw, type Raw } from '../src/text/raw.ts';
+import { keepLog, type LogOutcome } from './kept-logs.ts';
 
 export interface StartRank {
   readonly ref: HostRef;
@@ -55,7 +59,11 @@ export interface EngineReady {
 const LOG_LINES = 5_000;
 
 /** Starting, awaiting and ending engines. `pollMs` is the first pause between two looks at a starting engine. */
-export function createEngineActivities(drivers: Drivers, { pollMs = 1000 }: { readonly pollMs?: number } = {}) {
+export function createEngineActivities(
+  drivers: Drivers,
+  redact: Redact,
+  { pollMs = 1000 }: { readonly pollMs?: number } = {},
+) {
   return {
     /**
      * Starts one rank, or finds the one that a former attempt started. Errors: PORT_TAKEN, SECRET_MISSING,
@@ -146,9 +154,17 @@ export function createEngineActivities(drivers: Drivers, { pollMs = 1000 }: { re
       await host.runtime(unit.runtime).restart(unit.name);
     },
 
-    /** Forgets a unit and deletes its folder. Not started, half removed and removed already are fine. */
-    async removeRank(unit: UnitAt): Promise<void> {
-      await removeUnit(drivers, unit);
+    /**
+     * Forgets a unit and deletes its folder. Not started, half removed and removed already are fine. Where `keepLog` says
+     * which secrets its log may show, the end of that is kept on the host first.
+     */
+    async removeRank({
+      keepLog: secrets,
+      ...unit
+    }: UnitAt & { readonly keepLog?: readonly SecretRef[] }): Promise<LogOutcome | undefined> {
+      return await removeUnit(drivers, unit, async (host) =>
+        secrets ? await keepLog(drivers, host, unit, secrets, redact) : undefined,
+      );
     },
   };
 }
@@ -214,12 +230,12 @@ async function secretEnvOf(drivers: Drivers, { secretEnv }: RankPlan): Promise<R
   return Object.fromEntries(await Promise.all(rows));
 }
 
-/** Every secret that a log of this engine may show. One that does not resolve cannot have been given to it. */
+/** Every secret that a log of this engine may show. */
 async function secretsOf(drivers: Drivers, engine: EnginePlan): Promise<string[]> {
   const refs = [engine.apiKey, engine.adminKey, ...engine.ranks.flatMap(({ secretEnv }) => Object.values(secretEnv))];
-  const values = await Promise.allSettled(refs.map((ref) => secretOf(drivers, ref)));
-  return values.flatMap((result) =>
-    result.status === 'fulfilled' && result.value !== undefined ? [result.value] : [],
+  return await valuesOf(
+    drivers,
+    refs.filter((ref) => ref !== undefined),
   );
 }
 

@@ -26,6 +26,8 @@ export interface ObserveHost {
 }
 
 const PRESENCE_TIMEOUT_MS = 10_000;
+/** A model of a terabyte is some hundred files. */
+const PURGE_TIMEOUT_MS = 600_000;
 /** A deployment's folder, or that of a job which is half made or half removed: nothing else is deleted by its name alone. */
 const LEFTOVER = /^(deployments\/[\w-]+-\d+|jobs\/\.tandem-[\w-]+(\.gone)?\.\d+)$/;
 
@@ -89,6 +91,30 @@ export function createHostActivities(drivers: Drivers) {
         return `${stateDir}/${folder}`;
       });
       await host.must({ argv: ['rm', '-rf', '--', ...paths], timeoutMs: PRESENCE_TIMEOUT_MS });
+    },
+
+    /**
+     * Deletes what a cluster kept on a host: its logs, and the complete weights at `path` unless a lease says that somebody
+     * uses the host, who may read them. Returns who does, where they stay.
+     */
+    async purgeHost({
+      ref,
+      cluster,
+      path,
+    }: {
+      readonly ref: HostRef;
+      readonly cluster: string;
+      readonly path?: string;
+    }): Promise<{ readonly usedBy?: string }> {
+      const host = drivers.host(ref, signal());
+      await host.keptLogs.drop(cluster);
+      if (path === undefined) return {};
+      const [lease] = await host.leases.list();
+      if (lease) return { usedBy: lease.cluster };
+      const folder = await host.expand(path);
+      // The mark first: what is left of a removal that is cut off must not look complete.
+      await host.must({ argv: ['rm', '-rf', '--', `${folder}/${MARK}`, folder], timeoutMs: PURGE_TIMEOUT_MS });
+      return {};
     },
 
     /** Releases those of the leases that `owner` holds; without a deployment number, those of every number. */

@@ -44,7 +44,7 @@ export const createActivities = (
       ...createRdmaActivities(drivers),
       ...createImageActivities(drivers),
       ...createWeightsActivities(drivers, weights),
-      ...createEngineActivities(drivers, pace),
+      ...createEngineActivities(drivers, redact, pace),
       ...createRouterActivities(drivers, pace),
       ...createAcceptanceActivities(drivers),
       ...createConfirmActivities(drivers),

@@ -1,12 +1,12 @@
 import { NoAnswer } from '../src/drivers/ask.ts';
 import { engineClient } from '../src/drivers/engine-client.ts';
 import { routerClient } from '../src/drivers/router-client.ts';
-import type { Drivers, Runtime } from '../src/drivers/types.ts';
+import { LABELS, type Drivers, type Runtime } from '../src/drivers/types.ts';
 import type { HostRef } from '../src/plan/types.ts';
 import type { SecretRef } from '../src/spec/schema.ts';
 import { signal } from './context.ts';
-import { redacted, secretOf } from './units.ts';
-import { printable, type Redact } from '../src/text/printable.ts';
+import { redacted, secretOf, valuesOf } from './units.ts';
+import { cutStart, printable, type Redact } from '../src/text/printable.ts';
 import { raw } from '../src/text/raw.ts';
 
 /** What people ask to see of a running cluster. */
@@ -60,34 +60,65 @@ export function createInspectActivities(drivers: Drivers, redact: Redact) {
       }
     },
 
-    /** The last lines of units' output, by name, without `secrets`; what cannot be read says so in its place. */
-    async unitLogs({
-      ref,
-      units,
-      tailLines,
-      secrets,
-    }: {
-      readonly ref: HostRef;
-      readonly units: readonly { readonly name: string; readonly runtime: Runtime['kind'] }[];
-      readonly tailLines: number;
-      readonly secrets: readonly SecretRef[];
-    }): Promise<Record<string, string>> {
+    /**
+     * The last lines of a cluster's logs on a host, of what runs there, what has ended, and what an undo removed; and the
+     * names of all that has one.
+     */
+    async hostLogs({ ref, cluster, installation, runtimes, secrets, ...asked }: HostLogsAsked): Promise<HostLogs> {
+      const { tailLines, charactersMax, deployment } = asked;
       const host = drivers.host(ref, signal());
+      const labels = { [LABELS.cluster]: cluster, [LABELS.installation]: installation };
+      const [kept, ...units] = await Promise.all([
+        deployment === undefined ? [] : host.keptLogs.list(cluster),
+        ...runtimes.map((kind) => host.runtime(kind).find(labels)),
+      ]);
+      const all = [
+        ...runtimes.flatMap((kind, index) =>
+          units[index]!.map(({ name, labels: given }) => ({
+            name,
+            deployment: Number(given[LABELS.deployment]),
+            read: () => host.runtime(kind).logs(name, { tailLines }),
+          })),
+        ),
+        ...kept.map((log) => ({ ...log, read: () => host.keptLogs.read(log, { tailLines }) })),
+      ].filter((log) => deployment === undefined || log.deployment === deployment);
+      const wanted = all.filter(({ name }) => isMeant(cluster, name, asked.unit));
       const values = await valuesOf(drivers, secrets);
-      const rows = units.map(async ({ name, runtime }) => {
-        const text = await host
-          .runtime(runtime)
-          .logs(name, { tailLines })
-          .catch((error: unknown) => raw(`(not readable: ${error instanceof Error ? error.message : String(error)})`));
-        return [`${name} on ${ref.name}`, printable(redacted(text, values), redact)] as const;
+      const rows = wanted.map(async ({ name, read }) => {
+        const text = await read().catch((error: unknown) => {
+          signal().throwIfAborted();
+          return raw(`(not readable: ${error instanceof Error ? error.message : String(error)})`);
+        });
+        const shown = printable(redacted(text, values), redact);
+        return [`${name} on ${ref.name}`, cutStart(shown, Math.floor(charactersMax / wanted.length))] as const;
       });
-      return Object.fromEntries(await Promise.all(rows));
+      return { names: all.map(({ name }) => name), logs: Object.fromEntries(await Promise.all(rows)) };
     },
   };
 }
 
-/** Values of those that resolve: one that does not cannot have been given to what ran. */
-async function valuesOf(drivers: Drivers, refs: readonly SecretRef[]): Promise<string[]> {
-  const found = await Promise.allSettled(refs.map((ref) => drivers.secret(ref)));
-  return found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+interface HostLogsAsked {
+  readonly ref: HostRef;
+  readonly cluster: string;
+  readonly installation: string;
+  /** Where units of the cluster may be. */
+  readonly runtimes: readonly Runtime['kind'][];
+  /** Only this unit, by its name or as "prefill-0" or "router". */
+  readonly unit?: string;
+  /** Only what this deployment made, and then what was kept of it too. */
+  readonly deployment?: number;
+  /** Of each log. */
+  readonly tailLines: number;
+  /** Of all logs of the host together. */
+  readonly charactersMax: number;
+  readonly secrets: readonly SecretRef[];
 }
+
+export interface HostLogs {
+  readonly names: readonly string[];
+  /** By unit and host, without secrets; what cannot be read says so in its place. */
+  readonly logs: Readonly<Record<string, string>>;
+}
+
+const isMeant = (cluster: string, name: string, wanted: string | undefined): boolean =>
+  wanted === undefined || name === wanted || name.startsWith(`tandem-${cluster}-${wanted}-`);

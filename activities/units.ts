@@ -103,17 +103,23 @@ export async function stopUnit(drivers: Drivers, unit: UnitAt, timeoutSeconds: n
 
 /**
  * Deletes the unit's folder, then forgets the unit, by which a repeat, also that of another operation, finds what is
- * left to do. What is another installation's stays.
+ * left to do. What is another installation's stays. What `first` makes of a unit that is there is returned.
  */
-export async function removeUnit(drivers: Drivers, unit: UnitAt): Promise<void> {
+export async function removeUnit<T>(
+  drivers: Drivers,
+  unit: UnitAt,
+  first: (host: Host) => Promise<T>,
+): Promise<T | undefined> {
   const host = drivers.host(unit.ref, signal());
   const found = await unitNamed(host, unit);
-  if (found && !isOurs(found, unit)) return;
+  if (found && !isOurs(found, unit)) return undefined;
+  const made = found && (await first(host));
   const folder = await unitFolder(host, unit);
   await host.must({ argv: ['rm', '-rf', '--', folder], timeoutMs: 30_000 });
   // The deployment's own folder goes with its last unit; rmdir refuses while something is in it.
   await host.run({ argv: ['rmdir', '--', folder.slice(0, folder.lastIndexOf('/'))], timeoutMs: 30_000 });
   if (found) await host.runtime(unit.runtime).remove(unit.name);
+  return made;
 }
 
 /** Errors: PORT_TAKEN, and COMMAND_FAILED where it could not be read. A listener on somebody else's loopback address is no conflict. */
@@ -167,6 +173,12 @@ export async function containerOf(
 /** The value of a reference, or undefined where the spec has none. */
 export const secretOf = (drivers: Drivers, ref: SecretRef | undefined): Promise<string | undefined> =>
   ref === undefined ? Promise.resolve(undefined) : drivers.secret(ref);
+
+/** Values of those that resolve: one that does not cannot have been given to what ran. */
+export async function valuesOf(drivers: Drivers, refs: readonly SecretRef[]): Promise<string[]> {
+  const found = await Promise.allSettled(refs.map((ref) => drivers.secret(ref)));
+  return found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+}
 
 /** The end of a log, as the evidence of an error. */
 export const tailOf = (log: Raw, secrets: readonly string[]): Raw => ending(redacted(log, secrets));

@@ -50,6 +50,7 @@ export async function destroy(given: OperationInput): Promise<OperationResult> {
               });
             }),
         },
+        ...(input.purge ? [purge(at)] : []),
         { name: 'confirm', run: () => nothingLeft(at.input, operation, refs) },
       ],
       { stoppable: true },
@@ -136,7 +137,32 @@ function remove(at: Destruction, name: string, removals: readonly RemovalPlan[])
       return ref ? [{ name: unit, runtime, deployment, rank, cluster, installation, ref }] : [];
     }),
   );
-  return { name, run: () => operation.each(parts, (unit, act) => removeUnit(act, unit, timeoutSeconds, at)) };
+  return {
+    name,
+    run: () =>
+      operation.each(parts, async (unit, act) => {
+        await removeUnit(act, unit, timeoutSeconds, at);
+      }),
+  };
+}
+
+/** What would stay for a next deployment, once nothing of this one uses it. */
+function purge({ input, operation, hosts }: Destruction): Step {
+  const { spec, cluster } = input;
+  const { path } = modelPlan(spec);
+  return {
+    name: 'purge',
+    run: () =>
+      operation.each([...hosts.values()], async (ref, act) => {
+        const { usedBy } = await act({ summary: `purge ${ref.name}`, minutes: 15 }).purgeHost({
+          ref,
+          cluster,
+          ...(usedInPlace(spec.model) ? {} : { path }),
+        });
+        if (usedBy !== undefined)
+          operation.warnings([`${ref.name}: the weights stay, since ${usedBy} leases GPUs there and may read them`]);
+      }),
+  };
 }
 
 /** Of copies that were cut by a take-over or lost with their Temporal server; complete weights stay. */

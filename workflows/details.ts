@@ -34,8 +34,14 @@ export function describeProgress(progress: OperationProgress): string {
     ...(progress.leftBehind.length > 0
       ? [['Left behind:', ...progress.leftBehind.map((left) => `- ${code(left)}`)].join('\n')]
       : []),
-    ...(progress.kept.length > 0
-      ? [['Kept as a cache:', ...progress.kept.map((one) => `- ${code(one)}`)].join('\n')]
+    ...(progress.kept.length > 0 ? [['Kept:', ...progress.kept.map((one) => `- ${code(one)}`)].join('\n')] : []),
+    ...(progress.logs.length > 0
+      ? [
+          [
+            `Logs of what was removed (tandem logs ${code(progress.cluster)} --deployment ${progress.deployment}):`,
+            ...progress.logs.map(({ host, path }) => `- ${code(`${host}: ${path}`)}`),
+          ].join('\n'),
+        ]
       : []),
     ...progress.warnings.map((warning) => `Warning: ${code(warning)}`),
     ...(progress.findingsInAll > 0

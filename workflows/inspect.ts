@@ -1,7 +1,9 @@
+import { isCancellation } from '@temporalio/workflow';
+import type { HostLogs } from '../activities/inspect.ts';
 import type { Finding } from '../src/checks/check.ts';
 import { demandsOf } from '../src/checks/demand.ts';
 import type { FoundCluster } from '../src/plan/adopt.ts';
-import { hostRef } from '../src/plan/host-ref.ts';
+import { hostRef, knownRefs } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
 import { byText } from '../src/plan/order.ts';
 import type { Plan } from '../src/plan/types.ts';
@@ -10,7 +12,7 @@ import { secretRefs } from '../src/spec/secret-refs.ts';
 import type { Serving } from './messages.ts';
 import { eachAt } from './batch.ts';
 import { failedOf } from './failed.ts';
-import { observe } from './observe.ts';
+import { observe, runtimesOn } from './observe.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
 
 /** Workflows that only read: what `plan`, `check`, `status` and `logs` show. */
@@ -183,38 +185,44 @@ export async function health({
   return { engines, router };
 }
 
-/** The last lines of units, by unit and host. */
-export async function logs({
-  serving,
-  spec,
-  names,
-  tailLines,
-}: {
-  readonly serving: Serving;
+export interface LogsQuestion {
   readonly spec: ClusterSpec;
-  readonly names: readonly string[];
+  readonly serving: Serving | null;
+  readonly installation: string;
+  /** Only this unit, by its name or as "prefill-0" or "router". */
+  readonly unit?: string;
+  /** Only what this deployment made, and then what was kept when an undo removed it too. */
+  readonly deployment?: number;
   readonly tailLines: number;
-}): Promise<Record<string, string>> {
-  await presenceAt(serving.site).present();
-  const { router } = serving;
-  const units = [
-    ...serving.engines.map(({ name, runtime, hosts }) => ({ name, runtime, hosts })),
-    ...(router.name && router.host && router.runtime
-      ? [{ name: router.name, runtime: router.runtime, hosts: [router.host] }]
-      : []),
-  ].filter(({ name }) => names.includes(name));
-  const found: Record<string, string> = {};
-  const secrets = secretRefs(spec);
-  await eachAt(impatient(spec))(serving.hosts, async (ref, act) => {
-    const here = units.filter(({ hosts }) => hosts.includes(ref.name)).map(({ name, runtime }) => ({ name, runtime }));
-    if (here.length > 0)
-      Object.assign(
-        found,
-        await act({ summary: `logs of ${ref.name}` }).unitLogs({ ref, units: here, tailLines, secrets }),
-      );
-  });
-  return Object.fromEntries(Object.entries(found).sort(([a], [b]) => byText(a, b)));
 }
+
+/** The last lines of the logs of all that hosts show of a cluster; one that does not answer says so in their place. */
+export async function logs({ spec, serving, ...asked }: LogsQuestion): Promise<HostLogs> {
+  await presenceAt(spec.site).present();
+  const refs = [...knownRefs(spec, serving?.hosts ?? []).values()];
+  const charactersMax = Math.floor(LOGS_CHARACTERS / refs.length);
+  const secrets = secretRefs(spec);
+  const names = new Set<string>();
+  const found: Record<string, string> = {};
+  await eachAt(impatient(spec))(refs, async (ref, act) => {
+    const runtimes = runtimesOn(spec, ref.name, serving);
+    const here = await act({ summary: `logs of ${ref.name}` })
+      .hostLogs({ ref, cluster: spec.name, runtimes, charactersMax, secrets, ...asked })
+      .catch((error: unknown): HostLogs => {
+        if (isCancellation(error)) throw error;
+        return { names: [], logs: { [`host ${ref.name}`]: `(not readable: ${failedOf(error, 'logs').message})` } };
+      });
+    for (const name of here.names) names.add(name);
+    Object.assign(found, here.logs);
+  });
+  return {
+    names: [...names].toSorted(byText),
+    logs: Object.fromEntries(Object.entries(found).toSorted(([a], [b]) => byText(a, b))),
+  };
+}
+
+/** What Temporal takes as one result, with room to spare; the hosts share it. */
+const LOGS_CHARACTERS = 1024 * 1024;
 
 /** A person waits for the answer: an unreachable host is said soon. */
 export const impatient = (spec: ClusterSpec): ClusterSpec & { readonly reads: true } => ({

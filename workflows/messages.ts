@@ -141,6 +141,8 @@ export interface Failed {
   readonly message: string;
   readonly evidence: string;
   readonly remedy: string;
+  /** Where the last lines of what was removed are kept, "host: path"; of many the first, and their number. */
+  readonly logs?: readonly string[];
 }
 
 export interface DeploymentRecord {
@@ -266,7 +268,16 @@ export interface OperationProgress {
   readonly leftBehind: readonly string[];
   readonly difference: readonly Difference[];
   readonly kept: readonly string[];
+  /** Logs of units that were removed while undoing. */
+  readonly logs: readonly LogRow[];
   readonly measured?: Measured;
+}
+
+/** Where the last lines of a unit are that is not there any more. */
+export interface LogRow {
+  readonly host: string;
+  readonly unit: string;
+  readonly path: string;
 }
 
 export interface StepProgress {

@@ -10,6 +10,8 @@ import {
 } from '@temporalio/workflow';
 import type { Finding } from '../src/checks/check.ts';
 import type { Difference } from '../src/facts/host-picture.ts';
+import { byText } from '../src/plan/order.ts';
+import type { LogOutcome } from '../activities/kept-logs.ts';
 import { runForward, runSteps, type Step, type StepState } from '../src/saga/saga.ts';
 import { ATTRIBUTES } from './attributes.ts';
 import { eachAt, type Each } from './batch.ts';
@@ -21,6 +23,7 @@ import {
   operationProgress,
   type EndedBy,
   type Failed,
+  type LogRow,
   type OperationFailure,
   type OperationInput,
   type OperationProgress,
@@ -67,6 +70,8 @@ export interface Operation {
   readonly left: (host: string, error: unknown) => void;
   /** How hosts differ from before: the operation then ends stuck. And what they keep as a cache. */
   compared(differences: readonly Difference[], kept: readonly string[]): void;
+  /** What became of the log of a unit that an undo removed. */
+  keptLog(log: Omit<LogRow, 'path'> & LogOutcome): void;
   /** Image ids by reference, as the fetch step found them. */
   readonly images: Record<string, string>;
 }
@@ -98,6 +103,7 @@ export async function conduct(
     leftBehind: [],
     difference: [],
     kept: [],
+    logs: [],
   };
   const update = (change: Partial<OperationProgress>) => {
     progress = { ...progress, ...change };
@@ -269,6 +275,10 @@ export async function conduct(
         leftBehind: [...progress.leftBehind, ...someOf(named)],
       });
     },
+    keptLog: ({ host, unit, ...log }) => {
+      if ('path' in log) update({ logs: [...progress.logs, { host, unit, path: log.path }].slice(0, ROWS_MAX) });
+      else update({ warnings: [...progress.warnings, `${host}: the log of ${unit} could not be kept: ${log.lost}`] });
+    },
     images: {},
   });
 
@@ -282,7 +292,8 @@ export async function conduct(
       { key: ATTRIBUTES.failure, value: failure.trim().slice(0, FAILURE_LIMIT) || null },
     ]);
   };
-  const fail = (outcome: OperationFailure['outcome'], failed: Failed, endedBy?: EndedBy): never => {
+  const fail = (outcome: OperationFailure['outcome'], why: Failed, endedBy?: EndedBy): never => {
+    const failed = withLogs(why, progress.logs);
     close({ outcome, failed });
     const { leftBehind, difference, kept } = progress;
     throw failureOfOperation({ outcome, failed, leftBehind, difference, kept, ...(endedBy ? { endedBy } : {}) });
@@ -326,6 +337,24 @@ export async function conduct(
       isCancellation(error) ? endedBy : undefined,
     );
   }
+}
+
+/** Logs that a failure names; the others are listed with them (`tandem logs NAME --deployment N`). */
+const LOGS_NAMED = 3;
+
+/** The failure with where the logs of what was removed are, those that it speaks of first. */
+function withLogs(failed: Failed, logs: readonly LogRow[]): Failed {
+  if (logs.length === 0) return failed;
+  const distance = ({ unit, host }: LogRow) => (failed.message.includes(unit) ? 0 : host === failed.host ? 1 : 2);
+  const rows = logs.toSorted((a, b) => distance(a) - distance(b) || byText(a.path, b.path));
+  const more = rows.length - LOGS_NAMED;
+  return {
+    ...failed,
+    logs: [
+      ...rows.slice(0, LOGS_NAMED).map(({ host, path }) => `${host}: ${path}`),
+      ...(more > 0 ? [`and ${more} more`] : []),
+    ],
+  };
 }
 
 /** What TandemFailure says of an operation that did as somebody else wanted. */

@@ -23,13 +23,18 @@ export function addDestroy(program: Command): void {
           'a host that is gone for ever: what it holds is named and given up; may be given again',
           (name: string, before: readonly string[]) => [...before, name],
           [] as readonly string[],
+        )
+        .option(
+          '--purge',
+          'delete what would stay on the hosts, too: the logs that were kept of failed deployments, and complete weights where no lease says that somebody uses the host; images stay',
         ),
     ),
-  ).action((name: string, options: OperationOptions & Confirmed & { spec?: string }) =>
+  ).action((name: string, options: OperationOptions & Confirmed & { spec?: string; purge?: boolean }) =>
     reporting(options.json, async () => {
       const ask = confirmation(name, 'destroy', options);
       const target = options.spec ? await specOf(name, options.spec) : {};
-      await runOperation(name, { operation: 'destroy', ...target }, options, (client) =>
+      const purge = options.purge ? { purge: true } : {};
+      await runOperation(name, { operation: 'destroy', ...target, ...purge }, options, (client) =>
         options.spec
           ? ask(`All that the hosts of ${options.spec} show of ${name} goes.`)
           : askOfRecord(client, name, ask),

@@ -34,7 +34,8 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [line: string, purpos
   ],
   logs: [
     ['logs demo --engine prefill-0 --tail 200', 'of one engine'],
-    ['logs demo --engine router', 'of the router'],
+    ['logs demo --engine router --follow', 'of the router, as it writes them'],
+    ['logs demo --deployment 3', 'of what deployment 3 started and removed when it failed'],
   ],
   check: [
     ['check specs/demo.yaml', 'of the hosts as they are'],

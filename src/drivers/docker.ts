@@ -1,6 +1,7 @@
 import { DeployError } from '../errors.ts';
 import type { Command, Host, Output, Runtime, UnitSpec, UnitState } from './types.ts';
-import { ending, raw } from '../text/raw.ts';
+import { ending } from '../text/raw.ts';
+import { lastLines } from './last-lines.ts';
 
 /** Docker's own answer to a question; a hung daemon must not hang the caller for long. */
 const SHORT_MS = 60_000;
@@ -10,6 +11,9 @@ const START_MS = 300_000;
 /** What `docker container inspect` prints of the containers that pass filters, nothing when there are none. */
 const FIND =
   'ids=$(docker ps -a --no-trunc "$@" --format "{{.ID}}") || exit; [ -z "$ids" ] || exec docker container inspect $ids';
+
+/** Docker tells what went to stderr apart, and so not in which order lines were written. */
+const LOGS = 'exec docker "$@" 2>&1';
 
 /** Names that the docker program itself reads: their values are given as arguments, and not through its environment. */
 const READ_BY_DOCKER = /^(PATH|HOME|LD_.*|DOCKER_.*)$/;
@@ -76,11 +80,13 @@ export function dockerRuntime(host: Host): Runtime {
       }
     },
 
-    async logs(name, { tailLines }) {
-      const argv = ['logs', '--tail', String(tailLines), name];
-      const { stdout, stderr } = await must(argv);
-      return raw(stdout + stderr);
-    },
+    logs: (name, { tailLines }) =>
+      lastLines(tailLines, async (lines) => {
+        const argv = ['logs', '--tail', String(lines), name];
+        const output = await host.run({ argv: ['sh', '-c', LOGS, 'sh', ...argv], timeoutMs: SHORT_MS });
+        if (output.exitCode !== 0) throw dockerFailure(host, argv, { ...output, stderr: output.stdout });
+        return output;
+      }),
   };
 
   async function attach(found: UnitState & { readonly created?: boolean }, unit: UnitSpec): Promise<UnitState> {

@@ -1,4 +1,5 @@
 import { DeployError } from '../errors.ts';
+import { lastLines } from './last-lines.ts';
 import { exports, quote } from './ssh/quote.ts';
 import type { Host, Output, Runtime, UnitSpec, UnitState } from './types.ts';
 import { ending, type Raw } from '../text/raw.ts';
@@ -11,7 +12,7 @@ const OTHER = 11;
 /**
  * Named jobs: processes that outlive the SSH session, in `<stateDir>/jobs/<name>/` (0700, everything in it 0600):
  *
- *     labels, unit   one line of JSON each; run: environment and command line as a program for sh; stdout, stderr
+ *     labels, unit   one line of JSON each; run: environment and command line as a program for sh; output, of both streams
  *     0/, 1/, …      one folder per start, made by mkdir, which only one of many succeeds in: no start happens twice.
  *                    In it began (ISO 8601), pid ("pid start-time boot-id"), and exit once it has ended
  *
@@ -71,11 +72,13 @@ export function jobsRuntime(host: Host): Runtime {
       await must(`removing job ${name}`, script(REMOVE, [named(name)]));
     },
 
-    async logs(name, { tailLines }) {
-      const output = await script(LOGS, [named(name), String(tailLines)]);
-      if (output.exitCode === NONE) throw unknown(host, name);
-      return must(`reading the log of job ${name}`, Promise.resolve(output));
-    },
+    logs: (name, { tailLines }) =>
+      lastLines(tailLines, async (lines) => {
+        const output = await script(LOGS, [named(name), String(lines)]);
+        if (output.exitCode === NONE) throw unknown(host, name);
+        await must(`reading the log of job ${name}`, Promise.resolve(output));
+        return output;
+      }),
   };
 }
 
@@ -132,7 +135,7 @@ launch() {
   wait_for "$1" "$2"
 }
 # Processes that a start left, whose first one has ended: job, number. Those of its group and session, whose number the
-# kernel gives to nobody meanwhile, and those whose output goes to the job's files.
+# kernel gives to nobody meanwhile, and those whose output goes to the job's file.
 left_of() {
   [ "$(fate "$1/$2")" = ended ] && read -r pid rest <"$1/$2/pid" || return 0
   for each in /proc/[0-9]*; do
@@ -142,8 +145,7 @@ left_of() {
     group=$3 session=$4
     set -- "$job"
     if [ "$group" = "$pid" ] || [ "$session" = "$pid" ] ||
-      [ "$each/fd/1" -ef "$job/stdout" ] || [ "$each/fd/1" -ef "$job/stderr" ] ||
-      [ "$each/fd/2" -ef "$job/stdout" ] || [ "$each/fd/2" -ef "$job/stderr" ]; then
+      [ "$each/fd/1" -ef "$job/output" ] || [ "$each/fd/2" -ef "$job/output" ]; then
       case $line in *") Z "* | *") X "*) ;; *) basename "$each" ;; esac
     fi
   done
@@ -184,7 +186,7 @@ end_first() {
 SUPERVISOR='
 cd "$1" && mkdir "$2" 2>/dev/null || exit
 date -u +%Y-%m-%dT%H:%M:%SZ >"$2/began"
-setsid sh ./run "$2" </dev/null >>stdout 2>>stderr
+setsid sh ./run "$2" </dev/null >>output 2>&1
 code=$?
 read -r pid rest <"$2/pid" && kill -s KILL -- "-$pid" 2>/dev/null
 echo "$code" >"$2/exit.aside" && mv "$2/exit.aside" "$2/exit"
@@ -198,7 +200,7 @@ if [ ! -d "$job" ]; then
   mkdir -p -- "$jobs" || exit 1
   aside=$jobs/.$name.$$
   mkdir -- "$aside" && printf "%s\n" "$labels" >"$aside/labels" && printf "%s\n" "$unit" >"$aside/unit" &&
-    cat >"$aside/run" && : >"$aside/stdout" && : >"$aside/stderr" || { rm -rf -- "$aside"; exit 1; }
+    cat >"$aside/run" && : >"$aside/output" || { rm -rf -- "$aside"; exit 1; }
   # A rename onto a folder that is there and not empty fails: another attempt was quicker.
   mv -T -- "$aside" "$job" 2>/dev/null || rm -rf -- "$aside"
 fi
@@ -251,7 +253,7 @@ rm -rf -- "$aside"
 `;
 
 const LOGS = `[ -d "$job" ] || exit ${NONE}
-tail -q -n "$3" -- "$job/stdout" "$job/stderr"
+tail -n "$3" -- "$job/output"
 `;
 
 /** Labels, unit and the program that becomes the command; the environment may hold secrets and is in this file alone. */

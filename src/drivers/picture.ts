@@ -3,6 +3,7 @@ import { read } from '../facts/fact.ts';
 import { hostPicture, unitRow, type HostPicture, type Kept, type PictureScope } from '../facts/host-picture.ts';
 import { listeningPorts } from '../facts/listening-ports.ts';
 import { dockerFailure } from './docker.ts';
+import { keptIn, LIST } from './kept-logs.ts';
 import { LOOK, unitNumber, wordsOf, type Places } from './picture-look.ts';
 import { jobsSeen, processRows, readLook, type Look, type Ownership } from './picture-processes.ts';
 import { LABELS, type Command, type Host, type Output } from './types.ts';
@@ -54,6 +55,9 @@ export async function takePicture(host: Host, asked: PictureScope): Promise<Host
         .map(({ pci, installation, deployment }) => `${pci}, deployment ${deployment} of installation ${installation}`),
     },
     [
+      ...keptIn(must(host, 'logs', answered('logs')[0]!.output), `${stateDir}/logs`, scope.cluster).map(
+        ({ path, bytes }) => ({ kind: 'log' as const, what: path, bytes }),
+      ),
       ...answered('image').flatMap(({ what, output }) => keptImage(host, what!, output)),
       ...keptWeights(host, scope.modelPath, must(host, 'weights', answered('mark')[0]!.output)),
     ],
@@ -61,7 +65,7 @@ export async function takePicture(host: Host, asked: PictureScope): Promise<Host
 }
 
 interface Question {
-  readonly name: 'state' | 'mark' | 'ports' | 'containers' | 'image';
+  readonly name: 'state' | 'mark' | 'logs' | 'ports' | 'containers' | 'image';
   readonly what?: string;
   readonly command: Command;
 }
@@ -78,6 +82,7 @@ function questionsOf(scope: Places): Question[] {
   return [
     ask('state', ['sh', '-c', LOOK, 'sh', stateDir, modelPath, leaseDir, cluster, wordsOf(scope)]),
     ask('mark', ['sh', '-c', SHOW_IF_THERE, 'sh', `${modelPath}/${MARK}`]),
+    ask('logs', ['sh', '-c', LIST, 'sh', `${stateDir}/logs`]),
     ...(ports.length > 0 ? [ask('ports', listeningPorts.command())] : []),
     ...(docker
       ? [

@@ -48,6 +48,7 @@ export interface Host {
   expand(path: string): Promise<string>;
   runtime(kind: 'docker' | 'process'): Runtime;
   readonly leases: Leases;
+  readonly keptLogs: KeptLogs;
   /**
    * Everything of one cluster that Tandem could have left here; changes nothing. What cannot be read is an error, never
    * an empty picture. Errors: HOST_*, COMMAND_TIMEOUT, COMMAND_FAILED, WEIGHTS_CORRUPT for a mark that says nothing.
@@ -91,7 +92,7 @@ export interface Runtime {
   restart(name: string): Promise<void>;
   /** Forgets a unit, ended or not. Gone already is fine. */
   remove(name: string): Promise<void>;
-  /** The last lines of stdout and stderr together. */
+  /** The last lines of stdout and stderr together, in the order they were written; fewer where they are very long. */
   logs(name: string, options: { readonly tailLines: number }): Promise<Raw>;
 }
 
@@ -140,6 +141,32 @@ export interface Leases {
 
 /** A lease with the time it was taken at, ISO 8601 or "unknown". */
 export type HeldLease = Lease & { readonly takenAt: string };
+
+/**
+ * Logs of units that an undo removed, in `stateDir/logs`. A host keeps those of the last ten such deployments and 50 MiB
+ * of them, whichever is less: older ones go when another is kept.
+ */
+export interface KeptLogs {
+  /** Keeps the text, in place of an earlier one of the same unit. Returns its path. */
+  keep(unit: LoggedUnit, text: string): Promise<string>;
+  list(cluster: string): Promise<readonly KeptLog[]>;
+  /** The last lines of one. */
+  read(unit: LoggedUnit, options: { readonly tailLines: number }): Promise<Raw>;
+  /** Deletes all of a cluster. */
+  drop(cluster: string): Promise<void>;
+}
+
+/** A unit by what names its log. */
+export interface LoggedUnit {
+  readonly cluster: string;
+  readonly deployment: number;
+  readonly name: string;
+}
+
+export interface KeptLog extends LoggedUnit {
+  readonly path: string;
+  readonly bytes: number;
+}
 
 /** Who breaks leases, when (ISO 8601) and why: kept on the host. */
 export interface BreakNote {

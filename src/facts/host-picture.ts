@@ -22,12 +22,12 @@ export interface HostPicture {
   readonly host: string;
   /** Rows as people read them, sorted, by kind; a kind without rows is left out. After 200 rows one says how many more. */
   readonly things: Readonly<Partial<Record<Thing, readonly string[]>>>;
-  /** What undo and destroy leave as a cache. */
+  /** What undo and destroy leave: caches, and logs of what an undo removed. */
   readonly kept: readonly Kept[];
 }
 
 export interface Kept {
-  readonly kind: 'image' | 'weights';
+  readonly kind: 'image' | 'weights' | 'log';
   readonly what: string;
   readonly bytes: number;
 }

@@ -20,6 +20,14 @@ const withoutExcerpts = (text: string): string =>
 export const cut = (text: Printable, limit: number): Printable =>
   text.length <= limit ? text : (`${whole(text.slice(0, limit - 1))}…` as Printable);
 
+/** The end of a text in whole lines, at most `limit` characters of them; one line that is longer is cut at its start. */
+export function cutStart(text: Printable, limit: number): Printable {
+  if (text.length <= limit) return text;
+  const end = text.slice(-limit);
+  const line = end.indexOf('\n');
+  return `…\n${line < 0 || line === end.length - 1 ? whole(end) : end.slice(line + 1)}` as Printable;
+}
+
 /** A text without its middle, at most `limit` characters: what was seen is told at its start, why it ended at its end. */
 export function cutMiddle(text: Printable, limit: number): Printable {
   if (text.length <= limit) return text;

@@ -15,7 +15,7 @@ beforeEach(async () => {
     if (unit.name === engine.name) return (running = standIn(ADDRESS, 30000, 'prefill'));
     return undefined;
   });
-  await createEngineActivities(localDrivers([host])).startRank({
+  await createEngineActivities(localDrivers([host]), (text) => text).startRank({
     ref: host.ref,
     engine,
     rank: 0,

@@ -54,7 +54,7 @@ afterEach(async () => {
 });
 
 const secrets = { KEY: 'key "quoted" ü', ADMIN: 'admin-secret', TOKEN: 'hf_secret' };
-const activities = () => createEngineActivities(localDrivers(hosts, secrets), { pollMs: 10 });
+const activities = () => createEngineActivities(localDrivers(hosts, secrets), (text) => text, { pollMs: 10 });
 const prefill = (rest: Partial<Parameters<typeof anEngine>[1]> = {}) =>
   anEngine('prefill', { host: 'h0', address: ADDRESS, ...rest });
 const start = async (engine = prefill(), rank = 0) =>

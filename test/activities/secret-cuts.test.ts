@@ -130,17 +130,25 @@ describe('no piece of a secret', () => {
     const drivers = {
       host: () => ({
         ...fakeHost(() => ({})),
-        runtime: () => ({ kind: 'docker', logs: async () => raw(logs.join('\n')) }),
+        runtime: () => ({
+          kind: 'docker',
+          find: async () => [{ name: 'u', labels: {} }],
+          logs: async () => raw(logs.join('\n')),
+        }),
       }),
     } as unknown as Drivers;
     const inspect = createInspectActivities(drivers, (text) => redact(text, [SECRET]));
-    const told = await inspect.unitLogs({
+    const told = await inspect.hostLogs({
       ref: fakeRef('h'),
-      units: [{ name: 'u', runtime: 'docker' }],
+      cluster: 'c',
+      installation: 'i',
+      runtimes: ['docker'],
       tailLines: 9,
+      charactersMax: 2 ** 30,
       secrets: [],
     });
     expect(seen(told)).toEqual([]);
+    expect(told.logs['u on h']).toContain('lorem');
   });
 });
 

@@ -370,6 +370,7 @@ describe('progress', () => {
     leftBehind: [],
     difference: [],
     kept: [],
+    logs: [],
   };
 
   it('is told once: what was shown is not shown again', () => {

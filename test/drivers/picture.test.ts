@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { createPictureActivities } from '../../activities/picture.ts';
 import { createDrivers } from '../../src/drivers/index.ts';
-import type { Drivers, Host, Leases, Runtime, UnitSpec } from '../../src/drivers/types.ts';
+import type { Drivers, Host, KeptLogs, Leases, Runtime, UnitSpec } from '../../src/drivers/types.ts';
 import { LABELS } from '../../src/drivers/types.ts';
 import { MARK } from '../../src/drivers/weights/files.ts';
 import type * as images from '../../src/drivers/images.ts';
@@ -151,6 +151,7 @@ const SHARED = [
   '.tandem/',
   '.tandem/jobs/',
   '.tandem/deployments/',
+  '.tandem/logs/',
   'leases/',
   'models/',
   'models/acme/',
@@ -170,7 +171,8 @@ async function unseen(before: Outside, taken: HostPicture): Promise<string[]> {
     ) ||
     rows('job').some((row) => path.startsWith(`${home('.tandem', 'jobs', row.split(' ')[0]!)}/`)) ||
     rows('lease').some((row) => path === home('leases', row.split(',')[0]!)) ||
-    taken.kept.some(({ kind, what }) => kind === 'weights' && path.startsWith(`${what}/`));
+    taken.kept.some(({ kind, what }) => kind === 'weights' && path.startsWith(`${what}/`)) ||
+    taken.kept.some(({ kind, what }) => kind === 'log' && (path === what || path === `${dirname(what)}/`));
   const running = await runningPids(taken);
   const strangers = [...now.processes].filter(
     (pid) =>
@@ -235,6 +237,7 @@ const HOST = {
   expand: 'asks for the home',
   runtime: 'see below',
   leases: 'see below',
+  keptLogs: 'see below',
   picture: 'changes nothing',
   run: [
     {
@@ -372,6 +375,26 @@ const PROCESS = {
   logs: 'prints',
 } satisfies Record<keyof Runtime, readonly Case[] | Reads>;
 
+const UNIT = { cluster: CLUSTER, deployment: 3, name: JOB };
+
+const LOGS = {
+  keep: [
+    { leaves: ['kept'], act: () => host().keptLogs.keep(UNIT, 'the end of a log') },
+    { leaves: ['kept'], act: () => killedAt('^mv -f', JOB, () => host().keptLogs.keep(UNIT, 'the end of a log')) },
+  ],
+  list: 'lists',
+  read: 'prints',
+  drop: [
+    {
+      leaves: ['kept'],
+      act: async () => {
+        await host().keptLogs.keep(UNIT, 'the end of a log');
+        await killedAt('^rm -rf', `${CLUSTER}-3`, () => host().keptLogs.drop(CLUSTER));
+      },
+    },
+  ],
+} satisfies Record<keyof KeptLogs, readonly Case[] | Reads>;
+
 const LEASES = {
   list: 'lists',
   take: [
@@ -479,6 +502,7 @@ const CASES = Object.entries({
   docker: DOCKER,
   process: PROCESS,
   leases: LEASES,
+  keptLogs: LOGS,
   weights: WEIGHTS,
   images: IMAGES,
 }).flatMap(([noun, methods]) =>
@@ -589,9 +613,9 @@ describe('the picture of a host', () => {
 
   it('does not take a person who looks at a job for a leftover', async () => {
     await jobs().start(job('exit 0'));
-    const look = sim.ssh('gpu-a', `cd .tandem/jobs/${JOB} && tail -f stdout`, { timeout: 60_000, args: [] });
+    const look = sim.ssh('gpu-a', `cd .tandem/jobs/${JOB} && tail -f output`, { timeout: 60_000, args: [] });
     await eventually(async () =>
-      (await machine().processes()).some((pid) => textOf(`/proc/${pid}/cmdline`).includes('-f\0stdout')),
+      (await machine().processes()).some((pid) => textOf(`/proc/${pid}/cmdline`).includes('-f\0output')),
     );
     await eventually(async () => (await jobs().find({}))[0]?.running === false);
     expect((await picture()).things).toEqual({ job: [`${JOB} does not run`] });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { EVERY_CASE } from '../support/choice.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { STILL_MS } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
@@ -38,37 +39,53 @@ const SLOW = [
   },
 ];
 
-describe.each(['worker', 'server'] as const)('kill -9 of the Temporal %s in the middle of a deploy', (name) => {
-  const spec: ClusterSpec = { ...stackSpec(2), name: `killed-${name}` };
-  const ownWeights: ClusterSpec = { ...spec, model: { ...spec.model, dir: `~/models-${name}` } };
+type Victim = 'worker' | 'server';
 
-  it('during a copy and again after an engine was started: it goes on, succeeds, and nothing was started twice', async () => {
-    await stack.simulation.setFaults(SLOW);
-    const copies = (host: string) => callsOf(host, COPIES).length;
-    const before = Object.fromEntries(
-      HOSTS.map((host) => [host, { copies: copies(host), files: callsOf(host, FILE_COPIES).length }]),
-    );
-    const counts = stack.simulation.counts();
-    const gained = (host: string) => ({
-      copies: copies(host) - before[host]!.copies,
-      files: callsOf(host, FILE_COPIES).length - before[host]!.files,
-      containers: stack.simulation.counts()[host]!.containersCreated - counts[host]!.containersCreated,
-      engines: stack.simulation.counts()[host]!.enginesStarted - counts[host]!.enginesStarted,
+/** What is killed during a copy, and what after an engine was started. */
+const KILLS: readonly (readonly [Victim, Victim])[] = EVERY_CASE
+  ? [
+      ['worker', 'worker'],
+      ['server', 'server'],
+      ['server', 'worker'],
+    ]
+  : [['worker', 'server']];
+
+describe.each(KILLS)(
+  'kill -9 of the Temporal %s during a copy, and of the %s after an engine was started',
+  (first, second) => {
+    const spec: ClusterSpec = { ...stackSpec(2), name: `killed-${first}-${second}` };
+    const ownWeights: ClusterSpec = { ...spec, model: { ...spec.model, dir: `~/models-${first}-${second}` } };
+
+    it('ends no deploy: it goes on, succeeds, and nothing was started twice', async () => {
+      await stack.simulation.setFaults(SLOW);
+      const copies = (host: string) => callsOf(host, COPIES).length;
+      const before = Object.fromEntries(
+        HOSTS.map((host) => [host, { copies: copies(host), files: callsOf(host, FILE_COPIES).length }]),
+      );
+      const counts = stack.simulation.counts();
+      const gained = (host: string) => ({
+        copies: copies(host) - before[host]!.copies,
+        files: callsOf(host, FILE_COPIES).length - before[host]!.files,
+        containers: stack.simulation.counts()[host]!.containersCreated - counts[host]!.containersCreated,
+        engines: stack.simulation.counts()[host]!.enginesStarted - counts[host]!.enginesStarted,
+      });
+      const kill = async (victim: Victim) => {
+        const { [victim]: process }: Record<Victim, StackProcess> = stack;
+        await process.kill();
+        await process.start();
+      };
+
+      const admitted = await stack.begin(ownWeights);
+      await until('the copy on d0 has begun', () => gained('d0').files === 1, { limitMs: STILL_MS });
+      await kill(first);
+      await until('the first decode engine was started', () => gained('d0').containers === 1, { limitMs: STILL_MS });
+      await kill(second);
+
+      expect(await stack.ended(spec.name, admitted)).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
+      for (const host of HOSTS)
+        expect([host, gained(host)]).toEqual([host, { copies: 1, files: 1, containers: 1, engines: 1 }]);
+      await stack.simulation.setFaults([]);
+      expect(await stack.run(ownWeights, 'destroy')).toMatchObject({ outcome: 'succeeded' });
     });
-    const { [name]: victim }: Record<'worker' | 'server', StackProcess> = stack;
-
-    const admitted = await stack.begin(ownWeights);
-    await until('the copy on d0 has begun', () => gained('d0').files === 1, { limitMs: STILL_MS });
-    await victim.kill();
-    await victim.start();
-    await until('the first decode engine was started', () => gained('d0').containers === 1, { limitMs: STILL_MS });
-    await victim.kill();
-    await victim.start();
-
-    expect(await stack.ended(spec.name, admitted)).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
-    for (const host of HOSTS)
-      expect([host, gained(host)]).toEqual([host, { copies: 1, files: 1, containers: 1, engines: 1 }]);
-    await stack.simulation.setFaults([]);
-    expect(await stack.run(ownWeights, 'destroy')).toMatchObject({ outcome: 'succeeded' });
-  });
-});
+  },
+);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client, Connection } from '@temporalio/client';
 import { dataConverter } from '../../src/connection.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
+import { EVERY_CASE } from '../support/choice.ts';
 import { patient } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
 import { runCli } from '../support/cli.ts';
@@ -20,6 +21,9 @@ const base = stackSpec(97, {
 });
 const grown: ClusterSpec = { ...base, decode: { ...base.decode, replicas: 2 } };
 const HOSTS = ['p0', 'd0', 'd1', 'router-0'];
+
+/** What is shown in memory too (workflows/deploy.test.ts), or of each driver (drivers/docker.test.ts, drivers/jobs.test.ts). */
+const whole = EVERY_CASE ? it : it.skip;
 
 let stack: Stack;
 let before: Picture;
@@ -112,7 +116,7 @@ describe('a cluster whose record is lost with Temporal’s database', () => {
 });
 
 describe('what others do behind Tandem’s back', () => {
-  it('a container removed by hand is said to be gone, and started anew beside what serves', async () => {
+  whole('a container removed by hand is said to be gone, and started anew beside what serves', async () => {
     await stack.onHost('d1', 'docker rm -f tandem-lost-decode-1-2');
     const gone = 'tandem-lost-decode-1-2 is gone from its hosts, and Tandem did not remove it';
     const { json } = await tandem('plan', grownFile);
@@ -126,7 +130,7 @@ describe('what others do behind Tandem’s back', () => {
     expect(containersMade()).toEqual({ ...made, d1: made['d1']! + 1 });
   });
 
-  it('a foreign container that has a planned name is named and stays as it is', async () => {
+  whole('a foreign container that has a planned name is named and stays as it is', async () => {
     await stack.onHost('d1', 'docker rm -f tandem-lost-decode-1-3');
     const id = await stack.onHost('d1', `docker run -d --name tandem-lost-decode-1-4 ${base.engine.image} sleep 600`);
     expect(await tandem('deploy', grownFile)).toMatchObject({
@@ -146,7 +150,7 @@ describe('what others do behind Tandem’s back', () => {
     await stack.onHost('d1', 'docker rm -f tandem-lost-decode-1-4');
   });
 
-  it('an engine removed by hand and not wanted any more is taken out of the router’s list', async () => {
+  whole('an engine removed by hand and not wanted any more is taken out of the router’s list', async () => {
     const { router } = (await stack.client.record('lost')).serving!;
     const listed = async () => {
       const { workers } = (await (await fetch(`${router.url}/workers`)).json()) as { workers: { url: string }[] };

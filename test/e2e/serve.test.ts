@@ -98,7 +98,7 @@ describe('a cluster', () => {
     expect(await stack.run(spec, 'destroy')).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
     expect(await stack.settledPicture(before)).toEqual(before);
     const weights = [expect.stringMatching(/^models\/tandem\/tiny-chat\//)];
-    expect(await stack.cache()).toMatchObject({ p0: { weights }, d0: { weights }, d1: { weights } });
+    expect(await stack.kept()).toMatchObject({ p0: { weights }, d0: { weights }, d1: { weights } });
     expect(await stack.client.record(spec.name)).toMatchObject({ state: 'stopped', serving: null });
   });
 });

@@ -10,6 +10,7 @@ import { requestCountOf } from '../../src/drivers/engine-client.ts';
 import { eventsOf } from '../../src/drivers/generate.ts';
 import { resolveImage } from '../../src/drivers/images.ts';
 import { jobsRuntime } from '../../src/drivers/jobs.ts';
+import { hostKeptLogs, keptIn } from '../../src/drivers/kept-logs.ts';
 import { hostLeases } from '../../src/drivers/leases.ts';
 import { LOOK, unitNumber } from '../../src/drivers/picture-look.ts';
 import { takePicture } from '../../src/drivers/picture.ts';
@@ -43,6 +44,7 @@ import { keptRows } from '../../src/cli/views/kept.ts';
 import { redact } from '../../src/drivers/secrets.ts';
 import { lastError } from '../../src/temporal-failure.ts';
 import { ending, raw } from '../../src/text/raw.ts';
+import { cutStart, printable } from '../../src/text/printable.ts';
 import { visible } from '../../src/text/visible.ts';
 
 /** How a module reads a text, and the texts that are hostile to it; or why nothing hostile comes to it. */
@@ -514,6 +516,13 @@ export const PARSERS: Readonly<Record<string, Parser>> = {
     ofHost((host) => jobsRuntime(host).find({})),
     'name\n1\n7\n\n2026\n{}\n{"argv":[]}\n',
   ),
+  'src/drivers/kept-logs.ts': value(
+    ofEach(
+      (text) => keptIn(text, '/logs', 'c'),
+      ofHost((host) => hostKeptLogs(host).list('c')),
+    ),
+    '17\tc-3/tandem-c-decode-0-3.log',
+  ),
   'src/drivers/leases.ts': value(
     ofHost((host) => hostLeases(host).list()),
     '0000:05:00.0 {"cluster":"a","installation":"b","deployment":1}',
@@ -656,6 +665,15 @@ export const PARSERS: Readonly<Record<string, Parser>> = {
   ),
   'src/spec/strings.ts': { none: SPECS },
   'src/text/raw.ts': value((text) => ending(raw(text)), LOG),
+  'src/text/printable.ts': value(
+    (text) =>
+      cutStart(
+        printable(text, (one) => one),
+        999,
+      ),
+    LOG,
+    'Unexpected token in JSON at 3',
+  ),
   'src/text/visible.ts': value(visible, 'a\u001b[31m b \u202e'),
   'src/connection.ts': { none: OWN_WORDS },
   'src/cli/check.ts': { none: 'it matches names of files; what is in them is read by src/facts' },
@@ -663,6 +681,7 @@ export const PARSERS: Readonly<Record<string, Parser>> = {
   'src/cli/spec-file.ts': { none: 'it counts the lines before an odd byte' },
   'src/cli/usage.ts': { none: 'it matches what the user typed' },
   'src/cli/views/kept.ts': value((text) => keptRows(text.split('\n'), {}), 'gpu-a: image rocm/sgl-dev:v0.5 (20.0 GiB)'),
+  'src/cli/logs.ts': { none: 'logs are compared line by line, of which there are at most some thousand' },
   'src/cli/lease.ts': { none: 'it matches what the user typed' },
   'src/cli/local/demo.ts': { none: 'one answer of a simulated engine, as JSON' },
   'src/cli/local/processes.ts': { none: 'one line of /proc of this machine' },

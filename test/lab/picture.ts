@@ -29,9 +29,9 @@ const SCRIPT = Object.entries(LOOKS)
 const OWN_PROCESS =
   /host-init\.sh|^root +sleep 1$|^\S+ +(\S*\/)?sshd|^root +(dockerd|containerd) |<defunct>|^root +(sh -c \[ ! -S |ps -eo user:16|sed s\/\^)/;
 /** Folders of a user that are made once for all clusters. */
-const STANDING = /^\/home\/\w+\/(\.tandem( |$)|\.tandem\/jobs |leases |models )/;
-/** Complete weights, which hosts keep as a cache as they do images. */
-const WEIGHTS = /^\/home\/\w+\/models\/(?!.*\.partial-)/;
+const STANDING = /^\/home\/\w+\/(\.tandem( |$)|\.tandem\/(jobs|logs) |leases |models )/;
+/** Complete weights, which hosts keep as a cache as they do images, and logs of what an undo removed. */
+const KEPT = /^\/home\/\w+\/(models\/(?!.*\.partial-)|\.tandem\/logs\/)/;
 
 export async function labPicture(lab: Lab): Promise<Pictures> {
   return Object.fromEntries(
@@ -49,8 +49,8 @@ async function pictureOf(host: LabHost): Promise<LabPicture> {
   return {
     containers: rows('containers'),
     images: rows('images'),
-    files: files.filter((row) => !WEIGHTS.test(row)),
-    kept: files.filter((row) => WEIGHTS.test(row)),
+    files: files.filter((row) => !KEPT.test(row)),
+    kept: files.filter((row) => KEPT.test(row)),
     processes: rows('processes').filter((row) => !OWN_PROCESS.test(row)),
     ports: rows('ports'),
     groups: rows('groups'),

@@ -77,6 +77,12 @@ export function fakeHost(
       release: notFaked('leases'),
       breakHeld: notFaked('leases'),
     },
+    keptLogs: {
+      keep: notFaked('keptLogs'),
+      list: notFaked('keptLogs'),
+      read: notFaked('keptLogs'),
+      drop: notFaked('keptLogs'),
+    },
     picture: notFaked('picture'),
     fetch: notFaked('fetch'),
   };

@@ -6,6 +6,7 @@ import { DeployError } from '../../src/errors.ts';
 import type { Command, Drivers, Fetch, Host, Output, Runtime, UnitSpec, UnitState } from '../../src/drivers/types.ts';
 import type { HostRef } from '../../src/plan/types.ts';
 import type { SecretRef } from '../../src/spec/schema.ts';
+import { hostKeptLogs } from '../../src/drivers/kept-logs.ts';
 import { raw } from '../../src/text/raw.ts';
 import { ANSWER_MS } from './patience.ts';
 
@@ -93,6 +94,9 @@ export async function localHost(
       take: async () => {},
       release: async () => {},
       breakHeld: async () => [],
+    },
+    get keptLogs() {
+      return hostKeptLogs(this as LocalHost);
     },
     picture: async () => ({ host: name, things: {}, kept: [] }),
     fetch: (url, init) => {

@@ -4,6 +4,9 @@ import {
   type Command,
   type FetchInit,
   type Host,
+  type KeptLog,
+  type KeptLogs,
+  type LoggedUnit,
   type LeaseOwner,
   type Leases,
   type Output,
@@ -52,6 +55,8 @@ export interface MemoryHost {
   readonly gpus: number;
   readonly units: Map<string, MemoryUnit>;
   readonly leases: Map<string, Lease>;
+  /** Logs that outlived their units, by path. */
+  readonly logs: Map<string, { readonly unit: LoggedUnit; readonly text: string }>;
   /** Content by path. */
   readonly files: Map<string, string>;
   readonly folders: Set<string>;
@@ -71,6 +76,7 @@ export const memoryHost = (name: string, address: string, gpus: number): MemoryH
   gpus,
   units: new Map(),
   leases: new Map(),
+  logs: new Map(),
   files: new Map(),
   folders: new Set(),
   images: new Map(),
@@ -125,6 +131,7 @@ export function hostDriver(
     expand: async (path) => path.replace(/^~(?=\/|$)/, HOME),
     runtime: (kind) => runtimeOf(site, at, kind, through),
     leases: leasesOf(at, through),
+    keptLogs: keptLogsOf(at, through),
     fetch: (url, init) => fetchFrom(site, through, url, init),
     picture: (scope) => through('picture', false, () => pictureIn(at, scope)),
   };
@@ -207,6 +214,7 @@ function removed(at: MemoryHost, folders: readonly string[]): Output {
   for (const folder of folders) {
     for (const path of [...at.files.keys()].filter(isIn(folder))) at.files.delete(path);
     for (const path of [...at.folders].filter(isIn(folder))) at.folders.delete(path);
+    for (const path of [...at.weights.keys()].filter(isIn(folder))) at.weights.delete(path);
   }
   return output();
 }
@@ -390,6 +398,33 @@ function leasesOf(at: MemoryHost, through: Through): Leases {
   };
 }
 
+// ---- Logs that outlive their units
+
+/** Without limits: a host forgets none. */
+function keptLogsOf(at: MemoryHost, through: Through): KeptLogs {
+  const pathOf = ({ cluster, deployment, name }: LoggedUnit) =>
+    `${HOME}/.tandem/logs/${cluster}-${deployment}/${name}.log`;
+  return {
+    keep: (unit, text) =>
+      through('keptLogs.keep', true, () => {
+        const { cluster, deployment, name } = unit;
+        at.logs.set(pathOf(unit), { unit: { cluster, deployment, name }, text });
+        return pathOf(unit);
+      }),
+    list: (cluster) =>
+      through('keptLogs.list', false, () =>
+        [...at.logs]
+          .filter(([, { unit }]) => unit.cluster === cluster)
+          .map(([path, { unit, text }]): KeptLog => ({ ...unit, path, bytes: text.length })),
+      ),
+    read: (unit) => through('keptLogs.read', false, () => raw(at.logs.get(pathOf(unit))!.text)),
+    drop: (cluster) =>
+      through('keptLogs.drop', true, () => {
+        for (const [path, { unit }] of at.logs) if (unit.cluster === cluster) at.logs.delete(path);
+      }),
+  };
+}
+
 const leaseHeld = ({ name, leases }: MemoryHost, pci: string) =>
   new DeployError({
     code: 'LEASE_HELD',
@@ -468,8 +503,9 @@ export function thingsOn(at: MemoryHost): Things {
   });
 }
 
-/** Images and complete weights: what undo and destroy leave as a cache. */
+/** Images and complete weights, which undo and destroy leave as a cache, and logs of what an undo removed. */
 export const keptOn = (at: MemoryHost): readonly Kept[] => [
+  ...[...at.logs].map(([what, { text }]) => ({ kind: 'log' as const, what, bytes: text.length })),
   ...[...at.images.keys()].map((what) => ({ kind: 'image' as const, what, bytes: IMAGE_BYTES })),
   ...[...at.weights].map(([what, bytes]) => ({ kind: 'weights' as const, what, bytes })),
 ];
@@ -495,7 +531,13 @@ function pictureIn(at: MemoryHost, { cluster, installation, ports, modelPath, im
   return {
     host: at.name,
     things: things({ ...seen, port: listening }),
-    kept: keptOn(at).filter(({ kind, what }) => (kind === 'image' ? images.includes(what) : what === path)),
+    kept: keptOn(at).filter(({ kind, what }) =>
+      kind === 'image'
+        ? images.includes(what)
+        : kind === 'log'
+          ? at.logs.get(what)!.unit.cluster === cluster
+          : what === path,
+    ),
   };
 }
 

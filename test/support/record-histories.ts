@@ -181,12 +181,11 @@ function specOf(name: string, decode: readonly string[] = ['d0', 'd1']): Cluster
 async function reads(spec: ClusterSpec): Promise<void> {
   const { serving, installation } = await client.record(spec.name);
   const question = { spec, cluster: spec.name, installation, deployment: 9, serving };
-  const names = serving!.engines.map(({ name }) => name);
   await client.ask('plan', [question]);
   await client.ask('check', [question]);
   await client.ask('readiness', [{ spec }]);
   await client.ask('health', [{ serving, spec }]);
-  await client.ask('logs', [{ serving, spec, names, tailLines: 5 }]);
+  await client.ask('logs', [{ serving, spec, installation, tailLines: 5 }]);
   await client.diagnose(spec.site);
   for (const type of ['plan', 'check', 'readiness', 'health', 'logs', 'presence']) await saveLast(type);
 }

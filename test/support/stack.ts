@@ -23,13 +23,11 @@ export interface Stack extends TemporalStack {
   readonly home: string;
   /** Runs a command line on a host, as somebody else who may log in there; its output. */
   onHost(name: string, line: string): Promise<string>;
-  /** Every host as it is now. Complete weights and images, which hosts keep as a cache, are left out: see `cache`. */
+  /** Every host as it is now. What hosts keep, weights and images as a cache and logs of what failed, is left out: see `kept`. */
   picture(hosts?: readonly string[]): Promise<Picture>;
   /** Waits for the picture to be the one before; what differs in the end is the test's failure. */
   settledPicture(before: Picture): Promise<Picture>;
-  cache(): Promise<
-    Readonly<Record<string, { readonly weights: readonly string[]; readonly images: readonly string[] }>>
-  >;
+  kept(): Promise<Readonly<Record<string, Readonly<Record<'weights' | 'images' | 'logs', readonly string[]>>>>>;
 }
 
 /** By host: what a deployment could leave there. */
@@ -61,6 +59,8 @@ export interface StackOptions {
 const EPHEMERAL = 32_768;
 const MARK = '.tandem-complete.json';
 /** Folders that a host keeps for the next deployment, of any team; what is in them is in the picture. */
+/** Logs of what an undo removed: kept, as caches are. */
+const LOGS = '.tandem/logs/';
 const STANDING = ['.tandem/', '.tandem/jobs/', 'leases/'];
 
 /** Makes rows of `hosts.list` in a block of addresses: name, last number of the address, GPUs. */
@@ -184,7 +184,8 @@ function pictures(simulation: Simulation) {
             .filter(
               (row) => !cached.some((folder) => row.startsWith(`${folder}/`) || folder.startsWith(row.slice(0, -1))),
             )
-            .map((row) => row.replace(/\/(stdout|stderr) \d+$/, '/$1')), // A router that serves writes its log.
+            .filter((row) => !row.startsWith(LOGS))
+            .map((row) => row.replace(/\/output \d+$/, '/output')), // A router that serves writes its log.
           leases: await readdir(join(host.home, 'leases')).catch(() => []),
           containers: [...host.docker.containers.values()]
             .map(({ name, state }) => `${name} ${state.status}`)
@@ -208,10 +209,11 @@ function pictures(simulation: Simulation) {
       await until('the hosts are as before', settled, { everyMs: 100 }).catch(() => undefined);
       return now;
     },
-    cache: () =>
+    kept: () =>
       byHost(async (host) => ({
         weights: weightsIn(await host.files()),
         images: host.docker.images.flatMap(({ tags }) => tags).toSorted(),
+        logs: (await host.files()).filter((row) => row.startsWith(LOGS) && !row.endsWith('/')),
       })),
   };
 }

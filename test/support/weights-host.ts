@@ -145,6 +145,9 @@ export async function localHost({ without = [] }: { without?: readonly string[] 
     get leases(): never {
       throw new Error('no leases here');
     },
+    get keptLogs(): never {
+      throw new Error('no logs here');
+    },
     picture: () => Promise.reject(new Error('no picture here')),
     fetch: () => Promise.reject(new Error('no fetch here')),
     async shim(tool, script) {

@@ -39,6 +39,7 @@ const progressWith = (text: string): OperationProgress => ({
   leftBehind: [text],
   difference: [],
   kept: [text],
+  logs: [{ host: text, unit: text, path: text }],
 });
 
 const tagsOf = (markdown: string) =>

@@ -14,7 +14,7 @@ import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
 
-const OPERATIONS = EVERY_CASE ? 2_000 : 100;
+const OPERATIONS = EVERY_CASE ? 2_000 : 50;
 const SPEC_BYTES = 27 * 1024;
 /** A history that is not continued in time ends a workflow at 51,200 events; an operation takes about 25. */
 const EVENTS_MAX = 200;

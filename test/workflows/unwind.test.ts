@@ -95,7 +95,7 @@ function undoingsOf({ course, fanOut, failing, undos }: Result, index: number): 
   if (undos.length === 0) return [];
   const failingUndo = undos[index % undos.length]!;
   const both = ['twice', { failing: failingUndo }] as const;
-  return some(both, 4, index).map((undoing) => ({ course, fanOut, failing, undoing }));
+  return some(both, 6, index).map((undoing) => ({ course, fanOut, failing, undoing }));
 }
 
 const resultsOf = (cases: readonly Case[]): Promise<readonly Result[]> =>

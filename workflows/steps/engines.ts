@@ -1,4 +1,5 @@
 import type { EnginePlan } from '../../src/plan/types.ts';
+import { secretRefs } from '../../src/spec/secret-refs.ts';
 import type { OperationStep } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { minutesOf, startingRanks, unitAt, type DeployContext, type Staying } from './context.ts';
@@ -37,23 +38,37 @@ export function launch(context: DeployContext, role: EnginePlan['role']): Operat
     undo: () =>
       operation.each(ranks, async ({ engine, rank, host }, act) => {
         const unit = { ...unitAt(input, { ...engine, rank }), ref: ref(host) };
-        await removeUnit(act, unit, engine.stopTimeoutSeconds, context);
+        await undoUnit(act, unit, engine.stopTimeoutSeconds, context);
       }),
   };
 }
 
+/** As `removeUnit`, of a unit that this deployment started: it may be why the deployment failed, and the end of its log stays. */
+export async function undoUnit(
+  act: Act,
+  unit: UnitOnHost,
+  timeoutSeconds: number,
+  context: DeployContext,
+): Promise<void> {
+  const { input, operation } = context;
+  const log = await removeUnit(act, { ...unit, keepLog: secretRefs(input.spec) }, timeoutSeconds, context);
+  if (log) operation.keptLog({ host: unit.ref.name, unit: unit.name, ...log });
+}
+
+type UnitOnHost = Parameters<ReturnType<Act>['removeRank']>[0];
+
 /** Stops and forgets a unit that is not routed any more; where that fails, its host is noted in `held`. */
 export async function removeUnit(
   act: Act,
-  unit: Parameters<ReturnType<Act>['removeRank']>[0],
+  unit: UnitOnHost,
   timeoutSeconds: number,
   { held, routed }: Staying,
-): Promise<void> {
-  if (routed.has(unit.name)) return;
+): ReturnType<ReturnType<Act>['removeRank']> {
+  if (routed.has(unit.name)) return undefined;
   const summary = `remove ${unit.name} from ${unit.ref.name}`;
   try {
     await act({ summary, minutes: minutesOf(timeoutSeconds) }).stopRank({ ...unit, timeoutSeconds });
-    await act({ summary }).removeRank(unit);
+    return await act({ summary }).removeRank(unit);
   } catch (error) {
     held.add(unit.ref.name);
     throw error;

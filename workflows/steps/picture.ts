@@ -1,5 +1,11 @@
 import { sleep } from '@temporalio/workflow';
-import { differences, type Difference, type HostPicture, type PictureScope } from '../../src/facts/host-picture.ts';
+import {
+  differences,
+  type Difference,
+  type HostPicture,
+  type Kept,
+  type PictureScope,
+} from '../../src/facts/host-picture.ts';
 import { modelPlan } from '../../src/plan/model.ts';
 import { byText } from '../../src/plan/order.ts';
 import type { HostRef } from '../../src/plan/types.ts';
@@ -141,4 +147,6 @@ const isMissed = ({ change, kind, what }: Difference): boolean =>
   !(change === 'gone' && kind === 'file' && what.includes('.partial-'));
 
 const keptRows = ({ host, kept }: HostPicture): string[] =>
-  kept.map(({ kind, what, bytes }) => `${host}: ${kind} ${what} (${(bytes / 2 ** 30).toFixed(1)} GiB)`);
+  kept.map(({ kind, what, bytes }) => `${host}: ${kind} ${what} (${sizeOf(kind, bytes)})`);
+const sizeOf = (kind: Kept['kind'], bytes: number): string =>
+  kind === 'log' ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${(bytes / 2 ** 30).toFixed(1)} GiB`;

@@ -12,7 +12,7 @@ import {
   unitAt,
   type DeployContext,
 } from './context.ts';
-import { removeUnit, stopUnits } from './engines.ts';
+import { stopUnits, undoUnit } from './engines.ts';
 
 export function startRouter(context: DeployContext): readonly OperationStep[] {
   const { plan, input, operation, ref } = context;
@@ -33,7 +33,7 @@ export function startRouter(context: DeployContext): readonly OperationStep[] {
           .act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) })
           .awaitRouter(at);
       },
-      undo: () => removeUnit(operation.act, unit, ROUTER_STOP_S, context),
+      undo: () => undoUnit(operation.act, unit, ROUTER_STOP_S, context),
     },
   ];
 }

@@ -1,7 +1,7 @@
 import { groupBy } from '../../plan/order.ts';
 import type { Shown } from './shown.ts';
 
-/** What stays on hosts as a cache: a line for each kind with its number and size; each row where that is asked for. */
+/** What stays on hosts, caches and logs: a line for each kind with its number and size; each row where that is asked for. */
 export function keptRows(kept: readonly string[], { verbose }: Shown): readonly string[] {
   if (verbose) return kept;
   const read = kept.map((row) => ({ row, ...ROW.exec(row)?.groups }) as Row);
@@ -14,21 +14,23 @@ export function keptRows(kept: readonly string[], { verbose }: Shown): readonly 
 }
 
 /** As a host's picture words it: "gpu-a: image rocm/sgl-dev:v0.5 (20.0 GiB)". */
-const ROW = /^(?<host>[^ ]+): (?<kind>image|weights) (?<what>.+) \((?<gib>[\d.]+) GiB\)$/;
+const ROW = /^(?<host>[^ ]+): (?<kind>image|weights|log) (?<what>.+) \((?<size>[\d.]+) (?<unit>GiB|MiB)\)$/;
+/** Several of a kind. */
+const MANY: Readonly<Record<string, string>> = { image: 'images', weights: 'models', log: 'logs' };
 
 interface Row {
   readonly row: string;
   readonly host?: string;
   readonly kind?: string;
   readonly what?: string;
-  readonly gib?: string;
+  readonly size?: string;
+  readonly unit?: string;
 }
 
 function summary(kind: string, rows: readonly Row[]): string {
   const whats = [...new Set(rows.map(({ what }) => what!))];
   const hosts = new Set(rows.map(({ host }) => host!));
-  const gib = rows.reduce((sum, row) => sum + Number(row.gib), 0);
-  const named =
-    whats.length === 1 ? `${kind} ${whats[0]}` : `${whats.length} ${kind === 'image' ? 'images' : 'models'}`;
-  return `${named} on ${hosts.size === 1 ? [...hosts][0] : `${hosts.size} hosts`} (${gib.toFixed(1)} GiB)`;
+  const size = rows.reduce((sum, row) => sum + Number(row.size), 0);
+  const named = whats.length === 1 ? `${kind} ${whats[0]}` : `${whats.length} ${MANY[kind]}`;
+  return `${named} on ${hosts.size === 1 ? [...hosts][0] : `${hosts.size} hosts`} (${size.toFixed(1)} ${rows[0]!.unit})`;
 }

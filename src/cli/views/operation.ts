@@ -110,6 +110,8 @@ export function renderConclusion(
     `${entry.operation} ${cluster} deployment ${entry.deployment}: ${verdictOf(entry)}${took}${byWhom(entry.endedBy)}`,
   ];
   if (entry.failed) lines.push(...failedLines(entry.failed));
+  if (entry.failed?.logs)
+    lines.push(`  logs     \`tandem logs ${cluster} --deployment ${entry.deployment}\` shows them`);
   const undone = progress?.steps.filter(({ state }) => state === 'undone').map(({ name }) => name) ?? [];
   if (undone.length > 0) lines.push(`  unwound  ${undone.join(', ')}`);
   if (entry.outcome === 'rolled-back' || entry.outcome === 'cancelled') lines.push('  nothing left behind');
@@ -132,7 +134,7 @@ const verdictOf = ({ outcome, failed }: DeploymentRecord): string => {
 export const byWhom = (by: EndedBy | undefined): string =>
   by ? ` (${by.how} by ${by.actor || 'somebody in Temporal'} at ${by.at}${by.reason ? `: ${by.reason}` : ''})` : '';
 
-export function failedLines({ step, host, code, message, evidence, remedy }: Failed): readonly string[] {
+export function failedLines({ step, host, code, message, evidence, remedy, logs = [] }: Failed): readonly string[] {
   return [
     `  ${code} at ${step}${host ? ` on ${host}` : ''}: ${message}`,
     ...(evidence
@@ -141,6 +143,7 @@ export function failedLines({ step, host, code, message, evidence, remedy }: Fai
           .split('\n')
           .map((line) => `    ${line}`)
       : []),
+    ...logs.map((log) => `  log      ${log}`),
     ...(remedy ? [`  remedy   ${remedy}`] : []),
   ];
 }

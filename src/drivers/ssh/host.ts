@@ -4,6 +4,7 @@ import { dockerRuntime } from '../docker.ts';
 import { DeployError } from '../../errors.ts';
 import type { HostRef } from '../../plan/types.ts';
 import { jobsRuntime } from '../jobs.ts';
+import { hostKeptLogs } from '../kept-logs.ts';
 import { hostLeases } from '../leases.ts';
 import { takePicture } from '../picture.ts';
 import type { Command, Host, Output } from '../types.ts';
@@ -88,6 +89,9 @@ export function sshHost(ref: HostRef, connection: Connection, { forwards, signal
     runtime: (kind) => (kind === 'docker' ? dockerRuntime(host) : jobsRuntime(host)),
     get leases() {
       return hostLeases(host);
+    },
+    get keptLogs() {
+      return hostKeptLogs(host);
     },
     picture: (scope) => takePicture(host, scope),
     fetch: (url, init = DEFAULT_INIT) => forwards.fetch(url, init, signal),

@@ -101,7 +101,7 @@ const intersection = (one: ReadonlySet<string>, other: ReadonlySet<string>) =>
   [...one].filter((room) => other.has(room));
 
 const jobFolder = (job: string) => `/home/${USER}/.tandem/jobs/${job}`;
-const logsOf = (job: string) => `${jobFolder(job)}/stdout ${jobFolder(job)}/stderr`;
+const logsOf = (job: string) => `${jobFolder(job)}/output`;
 
 async function roomsIn(host: LabHost, logs: string): Promise<ReadonlySet<string>> {
   const { stdout } = await host.run([
