@@ -346,7 +346,7 @@ const LOGS_NAMED = 3;
 function withLogs(failed: Failed, logs: readonly LogRow[]): Failed {
   if (logs.length === 0) return failed;
   const distance = ({ unit, host }: LogRow) => (failed.message.includes(unit) ? 0 : host === failed.host ? 1 : 2);
-  const rows = logs.toSorted((a, b) => distance(a) - distance(b) || byText(a.path, b.path));
+  const rows = logs.toSorted((a, b) => distance(a) - distance(b) || byText(a.host, b.host) || byText(a.path, b.path));
   const more = rows.length - LOGS_NAMED;
   return {
     ...failed,

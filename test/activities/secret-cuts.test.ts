@@ -11,7 +11,8 @@ import { read } from '../../src/facts/fact.ts';
 import { whyNothing } from '../../src/facts/failure.ts';
 import { lastKept, raw } from '../../src/text/raw.ts';
 import { z } from 'zod';
-import type { Drivers } from '../../src/drivers/types.ts';
+import { keepLog } from '../../activities/kept-logs.ts';
+import type { Drivers, Host } from '../../src/drivers/types.ts';
 import { fakeHost, fakeRef } from '../support/fake-host.ts';
 
 /**
@@ -150,6 +151,37 @@ describe('no piece of a secret', () => {
     expect(seen(told)).toEqual([]);
     expect(told.logs['u on h']).toContain('lorem');
   });
+});
+
+it('leaves no log with a piece of a secret on a host that keeps it, nor in why it could not', async () => {
+  const kept: string[] = [];
+  const keep = async (_unit: object, text: string) => {
+    kept.push(text);
+    if (kept.length > 1) throw new Error(`no space for ${text}`);
+    return '/there';
+  };
+  const host = {
+    ...fakeHost(() => ({})),
+    runtime: () => ({ logs: async () => raw(`${TEXTS.join('\n')}\u001b[2J`) }),
+    keptLogs: { keep },
+  } as unknown as Host;
+  const drivers = { secret: async () => SECRET } as unknown as Drivers;
+  const unit = {
+    ref: fakeRef('h'),
+    name: 'u',
+    runtime: 'docker',
+    rank: 0,
+    cluster: 'c',
+    deployment: 1,
+    installation: 'i',
+  } as const;
+  const told = [];
+  for (const redact of [(text: string) => text, (text: string) => text])
+    told.push(await keepLog(drivers, host, unit, [{ fromEnv: 'KEY' }], redact));
+  expect(told).toEqual([{ path: '/there' }, { lost: expect.stringContaining('no space') }]);
+  expect(kept[0]).toContain('lorem');
+  expect([seen(kept), seen(told)]).toEqual([[], []]);
+  expect(kept[0]).not.toContain('\u001b');
 });
 
 describe('a page of an engine that is not as expected', () => {

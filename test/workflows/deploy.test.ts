@@ -183,12 +183,67 @@ describe('a cluster', () => {
     expect(site.picture()).toEqual({});
   });
 
-  it('keeps images and complete weights when it is destroyed', async () => {
+  it('keeps images and complete weights when it is destroyed; purged, images and what another cluster may read', async () => {
     const spec = oneOf();
     const site = operations.open(spec);
     await operations.run(spec);
     await operations.run(spec, 'destroy');
-    expect(site.kept()['p0']!.map(({ kind }) => kind)).toEqual(['image', 'weights']);
+    const kinds = (host: string) => site.kept()[host]!.map(({ kind }) => kind);
+    expect(kinds('p0')).toEqual(['image', 'weights']);
+    site.hosts.get('d0')!.leases.set('0000:99:00.0', {
+      cluster: 'neighbour',
+      installation: 'theirs',
+      deployment: 1,
+      takenAt: '2026-01-01T00:00:00Z',
+    });
+    const admitted = await operations.client.submit(spec.name, { operation: 'destroy', purge: true, actor: 'tester' });
+    expect(await operations.ended(spec.name, admitted)).toMatchObject({ outcome: 'succeeded', leftBehind: [] });
+    expect([kinds('p0'), kinds('d0')]).toEqual([['image'], ['image', 'weights']]);
+    expect((await operations.client.progress(admitted.workflowId))!.warnings).toEqual([
+      'd0: the weights stay, since neighbour leases GPUs there and may read them',
+    ]);
+  });
+});
+
+describe('the logs of what a failed deploy started', () => {
+  const failing = async (site: MemorySite, spec: ClusterSpec) => {
+    site.trouble({ at: ({ activity }) => activity === 'acceptPair', what: 'fails' });
+    const admitted = await operations.begin(spec);
+    const entry = await operations.ended(spec.name, admitted);
+    site.heal();
+    return { entry, warnings: (await operations.client.progress(admitted.workflowId))!.warnings };
+  };
+
+  it('are kept on its hosts and named; what stays is left alone, and a destroy keeps nothing', async () => {
+    const spec = oneOf();
+    const site = operations.open(spec);
+    await operations.run(spec);
+    const { entry } = await failing(site, withDecode(spec, 2));
+    const path = `/home/ops/.tandem/logs/${spec.name}-2/tandem-${spec.name}-decode-1-2.log`;
+    expect(entry).toMatchObject({ outcome: 'rolled-back', failed: { step: 'accept' } });
+    expect(entry.failed!.logs).toEqual([`d2: ${path}`, `d3: ${path}`]);
+    const logs = () =>
+      [...site.hosts.values()].flatMap((at) => [...at.logs].map(([name, { text }]) => `${at.name}: ${name} ${text}`));
+    const told = ['d2', 'd3'].map((host) => `${host}: ${path} The server is fired up and ready to roll!`);
+    expect(logs()).toEqual(told);
+    await operations.run(spec, 'destroy');
+    expect(logs()).toEqual(told);
+  });
+
+  it('that cannot be kept are told, and hold up no undo', async () => {
+    const spec = oneOf();
+    const site = operations.open(spec);
+    for (const at of site.hosts.values())
+      at.logs.set = () => {
+        throw new Error('No space left on device');
+      };
+    const { entry, warnings } = await failing(site, spec);
+    expect(entry).toMatchObject({ outcome: 'rolled-back', leftBehind: [] });
+    expect(entry.failed!.logs).toBeUndefined();
+    expect(site.picture()).toEqual({});
+    expect(warnings).toContain(
+      `p0: the log of tandem-${spec.name}-prefill-0-1 could not be kept: No space left on device`,
+    );
   });
 });
 
