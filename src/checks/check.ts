@@ -1,3 +1,4 @@
+import { groupBy } from '../plan/order.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 
 export type Verdict = 'pass' | 'warn' | 'fail';
@@ -31,3 +32,20 @@ export function waive(finding: Finding, waivers: ClusterSpec['checks']['waive'])
   if (!waiver || finding.verdict !== 'fail') return finding;
   return { ...finding, verdict: 'warn', evidence: `${finding.evidence} (waived: ${waiver.reason})` };
 }
+
+/** Places and checks that a failure names; the rest is counted. */
+const NAMED = 3;
+
+/** "gpu-driver on a, b, c and 2 more; rdma-link on a → d": of each check the first places, and how many more there are. */
+export function failedChecks(failed: readonly Pick<Finding, 'check' | 'host' | 'peer'>[]): string {
+  const checks = [...groupBy(failed, ({ check }) => check)].map(([check, rows]) => {
+    const places = new Set(rows.map(({ host, peer }) => (peer ? `${host} → ${peer}` : host)));
+    return `${check} on ${firstOf([...places], ', ')}`;
+  });
+  return firstOf(checks, '; ');
+}
+
+const firstOf = (texts: readonly string[], between: string): string =>
+  [texts.slice(0, NAMED).join(between), ...(texts.length > NAMED ? [`and ${texts.length - NAMED} more`] : [])].join(
+    ' ',
+  );

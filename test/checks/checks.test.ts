@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import type { Finding, Verdict } from '../../src/checks/check.ts';
+import { failedChecks, type Finding, type Verdict } from '../../src/checks/check.ts';
 import type { HostDemand } from '../../src/checks/demand.ts';
 import { CHECK_NAMES, HOST_CHECKS, judgeHost, judgeLink } from '../../src/checks/index.ts';
 import type { ToolOutput } from '../../src/facts/fact.ts';
@@ -646,4 +646,25 @@ describe('a measured link', () => {
 it('the names of checks are told once each, for waivers to be held against', () => {
   expect(new Set(CHECK_NAMES).size).toBe(CHECK_NAMES.length);
   expect(CHECK_NAMES).toContain('rdma-bandwidth');
+});
+
+describe('what a failure says of findings', () => {
+  const on = (check: string, ...hosts: readonly string[]) => hosts.map((host) => ({ check, host }));
+
+  it('names of each check the first three hosts and how many more there are', () => {
+    expect(failedChecks([...on('gpu-driver', 'a', 'b', 'c', 'd', 'e'), ...on('host-memlock', 'a')])).toBe(
+      'gpu-driver on a, b, c and 2 more; host-memlock on a',
+    );
+  });
+
+  it('names a link by both ends, and a host once', () => {
+    const link = { check: 'rdma-link', host: 'a', peer: 'd' };
+    expect(failedChecks([link, link, { ...link, peer: 'e' }])).toBe('rdma-link on a → d, a → e');
+  });
+
+  it('names three checks of many', () => {
+    expect(failedChecks(['w', 'x', 'y', 'z'].flatMap((check) => on(check, 'a')))).toBe(
+      'w on a; x on a; y on a and 1 more',
+    );
+  });
 });

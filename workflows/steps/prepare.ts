@@ -1,5 +1,5 @@
 import { ApplicationFailure } from '@temporalio/workflow';
-import { verdictOf, type Finding } from '../../src/checks/check.ts';
+import { failedChecks, verdictOf, type Finding } from '../../src/checks/check.ts';
 import { demandsOf } from '../../src/checks/demand.ts';
 import { byText } from '../../src/plan/order.ts';
 import type { Operation, OperationStep } from '../operation.ts';
@@ -77,6 +77,9 @@ export function checkLinks({ plan, input, operation, ref }: DeployContext): Oper
   };
 }
 
+/** Findings of which a failure quotes the evidence; all are in the operation's progress. */
+const EVIDENCE_SHOWN = 10;
+
 function judged(operation: Operation, findings: readonly Finding[]): void {
   operation.findings(findings);
   if (verdictOf(findings) !== 'fail') return;
@@ -85,12 +88,12 @@ function judged(operation: Operation, findings: readonly Finding[]): void {
   throw ApplicationFailure.create({
     type: 'CHECK_FAILED',
     nonRetryable: true,
-    message: `${failed.length} of ${findings.length} findings failed: ${[...new Set(failed.map(({ check, host, peer }) => `${check} on ${host}${peer ? ` → ${peer}` : ''}`))].slice(0, 5).join(', ')}`,
+    message: `${failed.length} of ${findings.length} findings failed: ${failedChecks(failed)}`,
     details: [
       {
         host: first!.host,
         evidence: failed
-          .slice(0, 10)
+          .slice(0, EVIDENCE_SHOWN)
           .map(({ check, host, evidence }) => `${host} ${check}: ${evidence}`)
           .join('\n'),
         remedy: first!.remedy ?? 'See the findings.',
