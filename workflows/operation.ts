@@ -320,6 +320,13 @@ export async function conduct(
       );
       return fail(touched && !hadEnded ? 'stuck' : 'refused', { ...failedOf(reset.failure, progress.stage), host: '' });
     }
+    if (isCancellation(error) && !progress.endedBy) {
+      // Cancelled in Temporal and past the cluster's entity: its own history has who.
+      const { by } = await CancellationScope.nonCancellable(() =>
+        temporalWithin(1, 'who cancelled it').aftermath({ workflowId: workflowInfo().workflowId }),
+      );
+      if (by.actor) update({ endedBy: { how: 'cancel', ...by } });
+    }
     const { leftBehind, endedBy } = progress;
     if (leftBehind.length === 0 && isHandedOver(error)) {
       close({ outcome: 'superseded' });

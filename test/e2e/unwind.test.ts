@@ -113,21 +113,23 @@ const CASES: readonly Case[] = [
 
 let before: Picture;
 
-describe.each(some(CASES, 3).map((one, index) => ({ ...one, name: `f${index + 1}` })))(
-  'a deploy that fails at $step',
-  ({ name, step, code, host, faults = [], prepare, spec = {} }) => {
-    it('says code, host and remedy, and leaves every host as it was', async () => {
-      await prepare?.();
-      before = await stack.picture();
-      await stack.simulation.setFaults(faults);
-      const entry = await stack.run({ ...base, ...spec, name });
-      expect(entry).toMatchObject({ outcome: 'rolled-back', leftBehind: [], failed: { step, code, host } });
-      expect(entry.failed!.remedy).not.toBe('');
-      expect(await stack.settledPicture(before)).toEqual(before);
-      expect(await stack.client.record(name)).toMatchObject({ state: 'none', serving: null });
-    });
-  },
-);
+describe.each(
+  some(
+    CASES.map((one, index) => ({ ...one, name: `f${index + 1}` })),
+    3,
+  ),
+)('a deploy that fails at $step', ({ name, step, code, host, faults = [], prepare, spec = {} }) => {
+  it('says code, host and remedy, and leaves every host as it was', async () => {
+    await prepare?.();
+    before = await stack.picture();
+    await stack.simulation.setFaults(faults);
+    const entry = await stack.run({ ...base, ...spec, name });
+    expect(entry).toMatchObject({ outcome: 'rolled-back', leftBehind: [], failed: { step, code, host } });
+    expect(entry.failed!.remedy).not.toBe('');
+    expect(await stack.settledPicture(before)).toEqual(before);
+    expect(await stack.client.record(name)).toMatchObject({ state: 'none', serving: null });
+  });
+});
 
 describe('a deploy of which an engine dies and another program takes its port before it is registered', () => {
   it('fails at wire-router naming what answers there and the port that is taken, and leaves every host as it was', async () => {

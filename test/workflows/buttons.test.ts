@@ -113,6 +113,7 @@ promise('a cancel in the Temporal UI is recorded with the identity that Temporal
   await operations.env.client.workflow.getHandle(admitted.workflowId).cancel();
   const row = await operations.ended(name, admitted);
   expect(row).toMatchObject({ outcome: 'cancelled', endedBy: { how: 'cancel', actor: expect.stringMatching(/./) } });
+  expect(await attributesOf(admitted.workflowId)).toEqual(['cancelled', `CANCELLED ${row.endedBy!.actor}`]);
 });
 
 promise('an operation that is terminated while it touches hosts is stuck, and the next goes on alone', async () => {

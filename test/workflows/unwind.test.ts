@@ -22,8 +22,8 @@ import { startOperations, type FanOut } from '../support/memory-temporal.ts';
 // it: every step of every operation fails in one way or another, and now and then something is undone twice or cannot be.
 
 /** Cases at a time: time-outs wait while others work. */
-const AT_ONCE = 8;
-const SILENT_AT_ONCE = 30;
+const AT_ONCE = 5;
+const SILENT_AT_ONCE = 15;
 
 const WHAT = {
   fails: 'fails',
