@@ -53,7 +53,7 @@ const BREAKING_MS = 5 * 60_000;
 const BLOCKED_FROM_ATTEMPT = 3;
 /** Events among which the last failure of a workflow task is looked for. */
 const NEWEST_EVENTS = 20;
-const QUERY_DEADLINE_MS = 6_000;
+const QUERY_MS = 6_000;
 /** Pause between two looks at what nobody may do any more. */
 const LOOK_AGAIN_MS = 1_000;
 /** An activity beats twice as often, and a workflow task is taken at once. */
@@ -105,11 +105,14 @@ export interface Standstill {
   readonly remedy: string;
 }
 
-/** `requestValidMs` is how long a request waits for a Temporal worker to take it. */
+/** `requestValidMs` is how long a request waits for a Temporal worker to take it, `queryMs` how long a question for its answer. */
 export async function connectClient(
   settings: ConnectionSettings = connectionSettings(),
   identity?: string,
-  { requestValidMs = REQUEST_VALID_MS }: { readonly requestValidMs?: number } = {},
+  {
+    requestValidMs = REQUEST_VALID_MS,
+    queryMs = QUERY_MS,
+  }: { readonly requestValidMs?: number; readonly queryMs?: number } = {},
 ): Promise<TandemClient> {
   const connection = await connectTemporal(settings);
   const options = { connection, namespace: settings.namespace, dataConverter, ...(identity ? { identity } : {}) };
@@ -152,7 +155,7 @@ export async function connectClient(
     },
     async progress(workflowId) {
       try {
-        return await connection.withDeadline(Date.now() + QUERY_DEADLINE_MS, () =>
+        return await connection.withDeadline(Date.now() + queryMs, () =>
           client.workflow.getHandle(workflowId).query(operationProgress),
         );
       } catch (error) {
@@ -264,7 +267,7 @@ export async function connectClient(
   async function record(cluster: string): Promise<ClusterRecord> {
     try {
       return await readable(cluster, () =>
-        connection.withDeadline(Date.now() + QUERY_DEADLINE_MS, () => entity(cluster).query(clusterRecord)),
+        connection.withDeadline(Date.now() + queryMs, () => entity(cluster).query(clusterRecord)),
       );
     } catch (error) {
       throw isDeadline(error) ? await unanswered() : error;

@@ -18,6 +18,7 @@ import {
 } from '../../workflows/messages.ts';
 import { endedWithSuite } from './ends.ts';
 import { MemorySite, type ActivityName } from './memory-site.ts';
+import { ANSWER_MS } from './patience.ts';
 import { awaitRow, startTemporal } from './temporal.ts';
 import { workflowBundle } from './workflow-bundle.ts';
 
@@ -53,7 +54,10 @@ export interface FanOut {
 export async function startOperations(): Promise<Operations> {
   const env = await startTemporal();
   const settings = { connectionOptions: { address: env.address }, namespace: NAMESPACE, origin: env.address };
-  const client = await connectClient(settings, 'tester tandem');
+  const client = await connectClient(settings, 'tester tandem', {
+    requestValidMs: ANSWER_MS,
+    queryMs: ANSWER_MS,
+  });
   const common = { connection: env.nativeConnection, namespace: NAMESPACE, dataConverter };
   const sites = new Map<string, MemorySite>();
   const startWorkflows = async (index?: string) => {
@@ -73,7 +77,7 @@ export async function startOperations(): Promise<Operations> {
       activities: activitiesOf(sites),
       maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
       // A cancellation comes back with a heartbeat, of which the SDK would send one in twelve seconds.
-      maxHeartbeatThrottleInterval: '100ms',
+      maxHeartbeatThrottleInterval: '500ms',
       interceptors: { activity: [resetFence] },
     });
   const serving = await Promise.all([activityQueue(SITE), readQueue(SITE)].map(serveSite));

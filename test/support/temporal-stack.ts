@@ -9,7 +9,7 @@ import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { ensureNamespace } from '../../src/temporal-setup.ts';
 import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
-import { START_MS, STILL_MS, patient } from './patience.ts';
+import { ANSWER_MS, START_MS, STILL_MS, patient } from './patience.ts';
 import { eventually, until, whileItGoesOn } from './processes.ts';
 
 /** A Temporal server and the built Temporal worker as processes of their own, which can be killed and started again. */
@@ -87,7 +87,8 @@ export async function startTemporalStack(home: string, mark = ''): Promise<Tempo
   try {
     await server.start();
     await worker.start();
-    const client = await connectClient({ connectionOptions: { address }, namespace: NAMESPACE, origin: address });
+    const settings = { connectionOptions: { address }, namespace: NAMESPACE, origin: address };
+    const client = await connectClient(settings, undefined, { requestValidMs: ANSWER_MS, queryMs: ANSWER_MS });
     const stop = () => allOf([() => client.close(), end]);
     return { client, address, server, worker, secondWorker, ...operations(client), stop };
   } catch (error) {
