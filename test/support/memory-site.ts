@@ -76,6 +76,12 @@ export interface Trouble {
 const DYING_MS = 150;
 const BEAT_MS = 50;
 
+/** The activity that began last, of any site, and how long after it could. */
+let newest = { atMs: 0, lateMs: 0 };
+/** How late activities begin now, in milliseconds: what the machine does not keep up with. */
+export const lateMs = (): number => (Date.now() - newest.atMs < FRESH_MS ? newest.lateMs : 0);
+const FRESH_MS = 2_000;
+
 /**
  * Hosts that exist only as state, behind the drivers' own interface: the real activities act on them. `picture()` says
  * what is there, `calls` and `driverCalls` what was done, and `trouble()` makes it go wrong.
@@ -193,7 +199,8 @@ export class MemorySite implements Surroundings {
   }
 
   async #run(activity: ActivityName, input: never, act: (input: never) => Promise<unknown>): Promise<unknown> {
-    const { activityId, attempt, workflowExecution } = Context.current().info;
+    const { activityId, attempt, workflowExecution, currentAttemptScheduledTimestampMs } = Context.current().info;
+    newest = { atMs: Date.now(), lateMs: Date.now() - currentAttemptScheduledTimestampMs };
     const call: ActivityCall = {
       activity,
       operation: workflowExecution!.workflowId,

@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { WorkflowFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import pLimit from 'p-limit';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { clusterWorkflowId, WORKFLOW_QUEUE, type Admitted } from '../../workflows/messages.ts';
 import { specOf } from '../support/memory-scenarios.ts';
 import type { ActivityCall, ActivityName, MemorySite } from '../support/memory-site.ts';
+import { sideBySide } from '../support/side-by-side.ts';
 import { startOperations } from '../support/memory-temporal.ts';
 import { STILL_MS } from '../support/patience.ts';
 import { eventually, until } from '../support/processes.ts';
@@ -436,7 +436,7 @@ async function failureOf(result: Promise<unknown>): Promise<ApplicationFailure> 
   throw error;
 }
 
-const limit = pLimit(AT_ONCE);
+const limit = sideBySide(AT_ONCE);
 for (const [title, run] of cases)
   begun.set(
     title,

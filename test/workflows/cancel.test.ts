@@ -1,10 +1,10 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
-import pLimit from 'p-limit';
 import { clusterWorkflowId, type Admitted } from '../../workflows/messages.ts';
 import { differing, isTidying, told, undosIn, watched, type Undo } from '../support/memory-cases.ts';
 import { Clusters, courseOf, SCENARIOS, type Cluster, type Course } from '../support/memory-scenarios.ts';
 import { some } from '../support/choice.ts';
 import type { ActivityCall, MemorySite, Trouble } from '../support/memory-site.ts';
+import { sideBySide } from '../support/side-by-side.ts';
 import { startOperations, type FanOut } from '../support/memory-temporal.ts';
 import { patient } from '../support/patience.ts';
 import { eventually, inTime } from '../support/processes.ts';
@@ -29,7 +29,7 @@ const CANCELS: Readonly<Record<string, (cluster: string, admitted: Admitted) => 
     operations.env.client.workflow.getHandle(clusterWorkflowId(cluster)).cancel(),
 };
 
-const limit = pLimit(AT_ONCE);
+const limit = sideBySide(AT_ONCE);
 const clusters = new Clusters(operations);
 const courses = await Promise.all(SCENARIOS.map((scenario) => courseOf(operations, scenario)));
 

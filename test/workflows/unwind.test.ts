@@ -1,5 +1,4 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
-import pLimit from 'p-limit';
 import type { DeploymentRecord } from '../../workflows/messages.ts';
 import { differing, isTidying, told, undosIn, watched, type Undo } from '../support/memory-cases.ts';
 import {
@@ -14,6 +13,7 @@ import {
 } from '../support/memory-scenarios.ts';
 import { EVERY_CASE, some } from '../support/choice.ts';
 import type { ActivityCall, MemorySite, Misfortune, Trouble } from '../support/memory-site.ts';
+import { sideBySide } from '../support/side-by-side.ts';
 import { startOperations, type FanOut } from '../support/memory-temporal.ts';
 
 // Cases are made of what each operation does when nothing goes wrong: every step, every activity that it calls, every
@@ -22,8 +22,8 @@ import { startOperations, type FanOut } from '../support/memory-temporal.ts';
 // it: every step of every operation fails in one way or another, and now and then something is undone twice or cannot be.
 
 /** Cases at a time: time-outs wait while others work. */
-const AT_ONCE = 5;
-const SILENT_AT_ONCE = 15;
+const AT_ONCE = 8;
+const SILENT_AT_ONCE = 20;
 
 const WHAT = {
   fails: 'fails',
@@ -54,7 +54,7 @@ interface Result extends Case {
 const operations = await startOperations();
 afterAll(() => operations.close());
 const clusters = new Clusters(operations);
-const limits = { quick: pLimit(AT_ONCE), silent: pLimit(SILENT_AT_ONCE) };
+const limits = { quick: sideBySide(AT_ONCE), silent: sideBySide(SILENT_AT_ONCE) };
 
 const courses = await Promise.all(SCENARIOS.map((scenario) => courseOf(operations, scenario)));
 
