@@ -98,7 +98,8 @@ export function specOf(
     site: SITE,
     model: { id: 'tandem/tiny-chat', source: 'file:///share/tiny-chat', copy: true, dir: '~/models' },
     engine: { adminKey: key, readyTimeoutSeconds: patientSeconds(20), stopTimeoutSeconds: 1 },
-    hosts: { ssh: { user: 'ops', retrySeconds: 0 }, leaseDir: '~/leases', list: [...list, router] },
+    // Two attempts: a server that is too busy can lose a task, which comes again after its heartbeat time-out.
+    hosts: { ssh: { user: 'ops', retrySeconds: 1 }, leaseDir: '~/leases', list: [...list, router] },
     prefill: { replicas: prefill, gpus: GPU, ...own('p', p) },
     decode: { replicas: decode, gpus: GPU, hostsPerReplica: ranks, ...own('d', d) },
     router: external

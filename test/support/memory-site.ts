@@ -49,8 +49,7 @@ export interface DriverCall {
  * What happens to an activity:
  * - `fails`, `fails-after`: for good, before it acts, or once it has acted
  * - `breaks-off`: the connection is lost right after its first change of a host
- * - `falls-silent`, `falls-silent-after`: it never ends and no heartbeat comes, so that Temporal's time-out ends it; a
- *   further attempt fails for good
+ * - `falls-silent`, `falls-silent-after`: it never ends and no heartbeat comes, so that Temporal's time-out ends it
  * - `repeats`: it acts, then fails so that Temporal runs it again
  * - `hangs`: its first call of a driver lasts, heartbeats coming, until it is cancelled, and some time longer;
  *   `hangs-itself` is for those that call no driver
@@ -226,11 +225,11 @@ export class MemorySite implements Surroundings {
         await act();
         throw injected(call);
       case 'falls-silent':
-        if (call.attempt === 1) await this.#released;
+        await this.#released;
         throw injected(call);
       case 'falls-silent-after':
         await act();
-        if (call.attempt === 1) await this.#released;
+        await this.#released;
         throw injected(call);
       case 'repeats': {
         const value = await act();

@@ -3,8 +3,6 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
-import { HEARTBEAT_SECONDS } from '../../workflows/stages.ts';
-import { patientSeconds } from './patience.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const cache = join(root, 'node_modules', '.cache', 'tandem');
@@ -28,13 +26,7 @@ export async function workflowBundle(index = 'workflows/index.ts'): Promise<{ co
     await writeFile(`${file}.${process.pid}`, code);
     await rename(`${file}.${process.pid}`, file); // Suites run side by side.
   }
-  const code = await readFile(file, 'utf8');
-  // An activity whose heartbeats are late on a slow machine is not lost.
-  const patient = code.replace(
-    `HEARTBEAT_SECONDS = ${HEARTBEAT_SECONDS};`,
-    `HEARTBEAT_SECONDS = ${patientSeconds(HEARTBEAT_SECONDS)};`,
-  );
-  return { code: patient };
+  return { code: await readFile(file, 'utf8') };
 }
 
 const sourcesIn = (folder: string): number[] =>

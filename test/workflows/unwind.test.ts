@@ -124,11 +124,10 @@ async function tried(one: Case, cluster: Cluster): Promise<Pick<Result, 'wrong' 
   const { course, undoing, fanOut } = one;
   const { scenario } = course;
   const { site } = cluster;
-  const target = undoing === 'twice' ? retried(cluster.target) : cluster.target;
   const before = site.picture();
   const watch = watched(cluster, course);
   site.trouble(...troublesOf(one, `${scenario.operation}/${cluster.name}/${cluster.next()}`));
-  const record = await cluster.run(target, scenario.operation);
+  const record = await cluster.run(cluster.target, scenario.operation);
   const undos = undosIn(site.calls, record.workflowId, fanOut);
   const wrong: string[] = [];
   const promise = (promised: boolean, what: string) => {
@@ -144,12 +143,6 @@ async function tried(one: Case, cluster: Cluster): Promise<Pick<Result, 'wrong' 
   return { wrong: [...wrong, ...watch.end()], undos: undone ? undos : [] };
 }
 
-/** A second attempt of every activity. */
-const retried = (spec: Cluster['target']): Cluster['target'] => ({
-  ...spec,
-  hosts: { ...spec.hosts, ssh: { ...spec.hosts.ssh, retrySeconds: 1 } },
-});
-
 function troublesOf({ course, fanOut, failing, undoing }: Case, operation: string): readonly Trouble[] {
   const ids = failed(fanOut, failing);
   const last = fanOut.ids.at(-1)!;
@@ -158,7 +151,9 @@ function troublesOf({ course, fanOut, failing, undoing }: Case, operation: strin
     course.scenario.operation === 'deploy' && call.operation === operation && call.id > last;
   return [
     // What broke off may do well when Temporal runs it again; then nothing would be undone.
-    { at: (call) => fails(call) && call.attempt > 1, what: 'fails' },
+    ...(failing === 'breaks off'
+      ? [{ at: (call: ActivityCall) => fails(call) && call.attempt > 1, what: 'fails' as const }]
+      : []),
     { at: fails, what: WHAT[failing] },
     ...(undoing === 'twice' ? [{ at: undoes, what: 'repeats' as const }] : []),
     ...(typeof undoing === 'object'
