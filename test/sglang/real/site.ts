@@ -94,4 +94,4 @@ export function engineSpec(lab: Lab, environment: Environment, name: string): Cl
 
 /** Caches and unnamed temporary files that SGLang and its libraries leave wherever they ran. */
 export const ITS_OWN =
-  / files \+ (\/home\/ops\/\.cache(\/sglang(\/\S*)?)?|\/tmp\/tmp\w{8}(\/\S*)?|\/tmp\/ops(\/cutlass_python_cache(\/\S*)?)?) /;
+  / files \+ (\/home\/ops\/\.cache(\/sglang(\/\S*)?)?|\/tmp\/tmp\w{8}(\/\S*)?|\/tmp\/ops(\/cutlass_python_cache(\/\S*)?)?|\/tmp\/torchinductor_ops) /;
