@@ -28,7 +28,7 @@ export function temporalFailure(error: unknown, asked: Asked): unknown {
   if (isOf(error, NamespaceNotFoundError) || (code === NOT_FOUND && /namespace/i.test(text)))
     return namespaceUnknown(asked, error);
   if (code === UNAUTHENTICATED || code === PERMISSION_DENIED) return refused(asked, text, error);
-  if (isNoPoller(error)) return noWorker('tandem', error);
+  if (isNoPoller(error)) return noWorker('workflows', error);
   if (isAway(error)) return temporalUnreachable(asked.origin, error);
   return error;
 }
@@ -91,12 +91,12 @@ const refused = ({ origin, namespace }: Asked, text: string, cause: unknown) =>
     cause,
   });
 
-/** Nobody polls the queue of workflows. */
-export const noWorker = (queue: string, cause?: unknown): DeployError =>
+/** Nobody takes what was asked: workflows, or what reaches the hosts of a site. */
+export const noWorker = (what: 'workflows' | 'hosts', cause?: unknown): DeployError =>
   new DeployError({
     code: 'NO_WORKER',
-    message: `no Temporal worker took the request from queue "${queue}"; nothing was done and nothing will happen later`,
-    remedy: 'Start one: `tandem worker`, or the local stack: `tandem local up`.',
+    message: `no Temporal worker ${what === 'hosts' ? 'of the site took the task' : 'took the request'}; nothing was done and nothing will happen later`,
+    remedy: `Start one${what === 'hosts' ? ' that reaches the hosts: `tandem worker --site SITE`.' : ': `tandem worker`, or the local stack: `tandem local up`.'}`,
     retryable: true,
     cause,
   });

@@ -37,6 +37,7 @@ const EXIT_OF_CODE: Partial<Record<ErrorCode, number>> = {
   TEMPORAL_REFUSED: EXIT.unreachable,
   NAMESPACE_UNKNOWN: EXIT.unreachable,
   NO_WORKER: EXIT.unreachable,
+  BLOCKED: EXIT.unreachable,
   UNDO_FAILED: EXIT.stuck,
 };
 
