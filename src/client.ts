@@ -17,9 +17,10 @@ import type { Finding } from './checks/check.ts';
 import { diagnose, type Present } from './diagnose.ts';
 import { DeployError, ERROR_CODES, type ErrorCode } from './errors.ts';
 import { connectionSettings, connectTemporal, dataConverter, type ConnectionSettings } from './connection.ts';
-import { failingWhy, mendEntity, standstillOf, timeOf, type Standstill } from './standstill.ts';
+import { failingWhy, mendEntity, standstillOf, timeOf, waitingSince, type Standstill } from './standstill.ts';
 import { isAway, isDeadline, isNotYet, lastError, noWorker, temporalFailure, textOf } from './temporal-failure.ts';
 import type { HeldLease } from './drivers/types.ts';
+import type { ClusterSpec } from './spec/schema.ts';
 import {
   adoptCluster,
   breakLeasesOf,
@@ -169,7 +170,8 @@ export async function connectClient(
           taskQueue: WORKFLOW_QUEUE,
           args: [...args],
         });
-        return (await taken(handle)) as T;
+        const { spec } = args[0] as { readonly spec: Pick<ClusterSpec, 'site'> }; // What all of them are about.
+        return (await taken(handle, spec.site)) as T;
       } catch (error) {
         throw askedFailure(error);
       }
@@ -305,19 +307,25 @@ export async function connectClient(
   }
 
   /** The result of a workflow that only reads; one that nobody takes or goes on with is ended, so that nothing happens later. */
-  async function taken(handle: WorkflowHandle): Promise<unknown> {
+  async function taken(handle: WorkflowHandle, site: string): Promise<unknown> {
     const result = handle.result();
     const over = result.then(
       () => true,
       () => true,
     );
-    for (;;) {
+    for (let presentMs = 0; ;) {
       if (await Promise.race([over, delay(LOOK_AGAIN_MS, false)])) return await result;
       const { raw } = await handle.describe();
       const since = timeOf(raw.pendingWorkflowTask?.scheduledTime);
-      if (since === undefined || Date.now() - since < requestValidMs) continue;
-      await handle.terminate('no Temporal worker took it').catch(() => {}); // It may have ended at this very moment.
-      throw noWorker('workflows');
+      const untaken = since !== undefined && Date.now() - since >= requestValidMs;
+      // One that began may have lost its Temporal worker, or wait until one has room.
+      const waits = (raw.pendingActivities ?? []).some((activity) => waitingSince(activity) !== undefined);
+      if (!untaken && (!waits || Date.now() - presentMs < requestValidMs)) continue;
+      if (!untaken && (await present(site)) === 'site') presentMs = Date.now();
+      else {
+        await handle.terminate('no Temporal worker took it').catch(() => {}); // It may have ended at this very moment.
+        throw noWorker(untaken ? 'workflows' : 'hosts');
+      }
     }
   }
 

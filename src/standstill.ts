@@ -44,7 +44,6 @@ export async function standstillOf(
   const task = raw.pendingWorkflowTask;
   const attempt = task?.attempt ?? 0;
   if (attempt >= BLOCKED_FROM_ATTEMPT) return await blockedBy(client, cluster, { workflowId, runId, attempt });
-  const old = (since: number | undefined): since is number => since !== undefined && Date.now() - since > SILENT_MS;
   const untaken = timeOf(task?.scheduledTime);
   if (old(untaken))
     return {
@@ -53,36 +52,49 @@ export async function standstillOf(
       why: `no Temporal worker takes workflows from queue "${WORKFLOW_QUEUE}"`,
       remedy: 'Start one: `tandem worker`.',
     };
-  for (const { state, activityType, ...one } of raw.pendingActivities ?? []) {
-    const name = activityType?.name ?? '';
-    const beat = timeOf(one.lastHeartbeatTime) ?? timeOf(one.lastStartedTime);
-    if (state === STARTED && old(beat))
+  for (const activity of raw.pendingActivities ?? []) {
+    const since = waitingSince(activity);
+    if (since === undefined) continue;
+    const name = activity.activityType?.name ?? '';
+    if (activity.state === STARTED)
       return {
         kind: 'no-worker',
-        since: isoOf(beat),
+        since: isoOf(since),
         why: `the Temporal worker that does ${name} is silent`,
         remedy: 'Another one goes on where there is one: `tandem worker --site SITE`.',
       };
-    const due = timeOf(one.nextAttemptScheduleTime) ?? timeOf(one.scheduledTime);
-    if (state === SCHEDULED && old(due)) {
-      const site = await siteOf(cluster);
-      return (await present(site)) === 'site'
-        ? {
-            kind: 'queued',
-            since: isoOf(due),
-            why: `${name} waits until a Temporal worker of site ${site} has room`,
-            remedy: `It goes on by itself; another \`tandem worker --site ${site}\` makes room.`,
-          }
-        : {
-            kind: 'no-worker',
-            since: isoOf(due),
-            why: `no Temporal worker of site ${site} takes ${name}`,
-            remedy: `Start one: \`tandem worker --site ${site}\`.`,
-          };
-    }
+    const site = await siteOf(cluster);
+    return (await present(site)) === 'site'
+      ? {
+          kind: 'queued',
+          since: isoOf(since),
+          why: `${name} waits until a Temporal worker of site ${site} has room`,
+          remedy: `It goes on by itself; another \`tandem worker --site ${site}\` makes room.`,
+        }
+      : {
+          kind: 'no-worker',
+          since: isoOf(since),
+          why: `no Temporal worker of site ${site} takes ${name}`,
+          remedy: `Start one: \`tandem worker --site ${site}\`.`,
+        };
   }
   return undefined;
 }
+
+type PendingActivity = proto.temporal.api.workflow.v1.IPendingActivityInfo;
+
+/** Since when an activity waits for a word of its Temporal worker, or for one that takes it; undefined where it goes on. */
+export function waitingSince({ state, ...one }: PendingActivity): number | undefined {
+  const since =
+    state === STARTED
+      ? (timeOf(one.lastHeartbeatTime) ?? timeOf(one.lastStartedTime))
+      : state === SCHEDULED
+        ? (timeOf(one.nextAttemptScheduleTime) ?? timeOf(one.scheduledTime))
+        : undefined;
+  return old(since) ? since : undefined;
+}
+
+const old = (since: number | undefined): since is number => since !== undefined && Date.now() - since > SILENT_MS;
 
 /** Why a workflow that left a question without an answer cannot: its task failed, and was not lost or left untaken. */
 export async function failingWhy(client: Client, workflowId: string): Promise<string | undefined> {
