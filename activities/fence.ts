@@ -15,7 +15,7 @@ export const resetFence: ActivityInterceptorsFactory = ({ info }) => ({
       throw ApplicationFailure.create({
         type: 'RESET',
         nonRetryable: true,
-        message: `${reset} was reset in Temporal; nothing is done a second time, and nothing is undone`,
+        message: `${reset} was reset in Temporal; nothing of it is done a second time`,
         details: [
           { remedy: 'Deploy or destroy again: that goes on from what the hosts show.' } satisfies FailureDetails,
         ],

@@ -3,23 +3,24 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure, TimeoutFailure, type UpdateDefinition } from '@temporalio/common';
 import {
   Client,
+  QueryNotRegisteredError,
   QueryRejectedError,
   WithStartWorkflowOperation,
   WorkflowFailedError,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
-  type Connection,
   type WorkflowExecutionInfo,
   type WorkflowHandle,
   type WorkflowUpdateHandle,
 } from '@temporalio/client';
-import proto from '@temporalio/proto';
 import type { Finding } from './checks/check.ts';
 import { diagnose, type Present } from './diagnose.ts';
 import { DeployError, ERROR_CODES, type ErrorCode } from './errors.ts';
 import { connectionSettings, connectTemporal, dataConverter, type ConnectionSettings } from './connection.ts';
+import { failingWhy, mendEntity, standstillOf, timeOf, waitingSince, type Standstill } from './standstill.ts';
 import { isAway, isDeadline, isNotYet, lastError, noWorker, temporalFailure, textOf } from './temporal-failure.ts';
 import type { HeldLease } from './drivers/types.ts';
+import type { ClusterSpec } from './spec/schema.ts';
 import {
   adoptCluster,
   breakLeasesOf,
@@ -42,22 +43,14 @@ import {
 import { targetOf } from '../workflows/record.ts';
 import { raw } from './text/raw.ts';
 
-const { WorkflowTaskFailedCause } = proto.temporal.api.enums.v1;
-
 /** How long a request stays valid when nobody takes it, in milliseconds. */
 const REQUEST_VALID_MS = 20_000;
 /** How long the answer to a request that was taken may be away; breaking leases reaches a host. */
 const ANSWER_MS = 60_000;
 const BREAKING_MS = 5 * 60_000;
-/** A task that was lost with its Temporal worker is tried twice; what is tried more often cannot go on. */
-const BLOCKED_FROM_ATTEMPT = 3;
-/** Events among which the last failure of a workflow task is looked for. */
-const NEWEST_EVENTS = 20;
 const QUERY_MS = 6_000;
 /** Pause between two looks at what nobody may do any more. */
 const LOOK_AGAIN_MS = 1_000;
-/** An activity beats twice as often, and a workflow task is taken at once. */
-const SILENT_MS = 8_000;
 /** Longer than an operation's first activity, which asks the same, may wait to be taken. */
 const PROBE_MS = 12_000;
 
@@ -74,7 +67,7 @@ export interface TandemClient {
   adopt(cluster: string, request: Omit<AdoptRequest, 'notAfter'>): Promise<Admitted>;
   /** Ends the entity of a destroyed cluster, and its record with it. Errors: CLUSTER_UNKNOWN. */
   forget(cluster: string, by: By): Promise<void>;
-  /** The record of a cluster. Errors: CLUSTER_UNKNOWN. */
+  /** The record of a cluster. Errors: CLUSTER_UNKNOWN, BLOCKED. */
   record(cluster: string): Promise<ClusterRecord>;
   /** As `record`; undefined where no cluster of this name is known. */
   find(cluster: string): Promise<ClusterRecord | undefined>;
@@ -82,7 +75,7 @@ export interface TandemClient {
   clusters(): Promise<readonly string[]>;
   /** Progress of an operation; undefined while it has not begun. */
   progress(workflowId: string): Promise<OperationProgress | undefined>;
-  /** Why an operation of a cluster does not go on; undefined where it does. */
+  /** Why an operation of a cluster, or its entity, does not go on; undefined where it does. */
   standstill(cluster: string, workflowId: string): Promise<Standstill | undefined>;
   /** Waits for an operation's end; never throws for how it ended. */
   settled(workflowId: string): Promise<void>;
@@ -91,18 +84,6 @@ export interface TandemClient {
   /** Whether the server has what Tandem needs, and a Temporal worker serves workflows and this site. */
   diagnose(site: string): Promise<readonly Finding[]>;
   close(): Promise<void>;
-}
-
-/**
- * Why an operation does not go on: nobody does its work; all who would are busy; or its workflow's code cannot go on, which
- * Temporal tries again for ever, and `tandem cancel --force` ends.
- */
-export interface Standstill {
-  readonly kind: 'no-worker' | 'queued' | 'blocked';
-  /** ISO 8601. */
-  readonly since: string;
-  readonly why: string;
-  readonly remedy: string;
 }
 
 /** `requestValidMs` is how long a request waits for a Temporal worker to take it, `queryMs` how long a question for its answer. */
@@ -135,7 +116,7 @@ export async function connectClient(
       const update = force ? forceOperation : cancelOperation;
       return await updated(cluster, () => entity(cluster).executeUpdate(update, { args: [by] }));
     },
-    standstill,
+    standstill: (cluster, workflowId) => standstillOf({ client, present, siteOf }, cluster, workflowId),
     async forget(cluster, by) {
       await updated(cluster, () => entity(cluster).executeUpdate(forgetCluster, { args: [by] }));
     },
@@ -160,7 +141,11 @@ export async function connectClient(
         );
       } catch (error) {
         if (error instanceof WorkflowNotFoundError || isNotYet(error)) return undefined;
-        throw isDeadline(error) ? await unanswered() : error;
+        if (error instanceof QueryNotRegisteredError) return undefined; // It cannot go on: `standstill` says why.
+        if (!isDeadline(error)) throw error;
+        const unable = await unanswered(workflowId.split('/')[1]!, workflowId);
+        if (unable.code === 'BLOCKED') return undefined;
+        throw unable;
       }
     },
     async settled(workflowId) {
@@ -188,7 +173,8 @@ export async function connectClient(
           taskQueue: WORKFLOW_QUEUE,
           args: [...args],
         });
-        return (await taken(handle)) as T;
+        const { spec } = args[0] as { readonly spec: Pick<ClusterSpec, 'site'> }; // What all of them are about.
+        return (await taken(handle, spec.site)) as T;
       } catch (error) {
         throw askedFailure(error);
       }
@@ -213,11 +199,17 @@ export async function connectClient(
     return Object.fromEntries(entries) as TandemClient;
   }
 
-  /** What a question that had no answer in its time means: no server, or nobody who takes it. */
-  async function unanswered(): Promise<DeployError> {
+  /** What a question that had no answer in its time means: no server, a workflow that cannot answer, or nobody who takes it. */
+  async function unanswered(cluster: string, workflowId = clusterWorkflowId(cluster)): Promise<DeployError> {
     const again = await connectTemporal(settings, LOOK_AGAIN_MS);
     await again.close();
-    return noWorker(WORKFLOW_QUEUE);
+    const ask = () => failingWhy(client, workflowId);
+    const why = await connection.withDeadline(Date.now() + QUERY_MS, ask).catch(() => undefined);
+    return why ? blocked(cluster, why) : noWorker('workflows');
+  }
+
+  async function siteOf(cluster: string): Promise<string> {
+    return targetOf({}, await record(cluster))?.spec.site ?? 'default';
   }
 
   /**
@@ -254,7 +246,7 @@ export async function connectClient(
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError) throw refusedUpdate(error);
       // It may have been taken and the answer lost: look once more, past the time until which it may be taken.
-      return await lastLook(again, deadline, cluster, settings.origin, connection, error);
+      return await lastLook(again, deadline, cluster, error);
     }
     try {
       return await connection.withDeadline(Date.now() + answerMs, () => taken.result());
@@ -264,13 +256,32 @@ export async function connectClient(
     }
   }
 
+  async function lastLook<Answer>(
+    result: () => Promise<Answer>,
+    deadline: number,
+    cluster: string,
+    error: unknown,
+  ): Promise<Answer> {
+    if (isNotYet(error)) throw await unanswered(cluster); // The server did not even hand it over.
+    if (!isDeadline(error)) throw error;
+    await delay(Math.max(0, deadline - Date.now()) + 500);
+    try {
+      return await connection.withDeadline(Date.now() + 2_000, result);
+    } catch (again) {
+      if (again instanceof WorkflowUpdateFailedError) throw refusedUpdate(again);
+      if (again instanceof WorkflowNotFoundError || isDeadline(again)) throw await unanswered(cluster);
+      throw unknownOutcome(cluster, settings.origin, again);
+    }
+  }
+
   async function record(cluster: string): Promise<ClusterRecord> {
     try {
       return await readable(cluster, () =>
         connection.withDeadline(Date.now() + queryMs, () => entity(cluster).query(clusterRecord)),
       );
     } catch (error) {
-      throw isDeadline(error) ? await unanswered() : error;
+      if (error instanceof QueryNotRegisteredError) throw blocked(cluster, error.message);
+      throw isDeadline(error) || isNotYet(error) ? await unanswered(cluster) : error;
     }
   }
 
@@ -299,96 +310,26 @@ export async function connectClient(
   }
 
   /** The result of a workflow that only reads; one that nobody takes or goes on with is ended, so that nothing happens later. */
-  async function taken(handle: WorkflowHandle): Promise<unknown> {
+  async function taken(handle: WorkflowHandle, site: string): Promise<unknown> {
     const result = handle.result();
     const over = result.then(
       () => true,
       () => true,
     );
-    for (;;) {
+    for (let presentMs = 0; ;) {
       if (await Promise.race([over, delay(LOOK_AGAIN_MS, false)])) return await result;
       const { raw } = await handle.describe();
       const since = timeOf(raw.pendingWorkflowTask?.scheduledTime);
-      if (since === undefined || Date.now() - since < requestValidMs) continue;
-      await handle.terminate('no Temporal worker took it').catch(() => {}); // It may have ended at this very moment.
-      throw noWorker(WORKFLOW_QUEUE);
-    }
-  }
-
-  async function standstill(cluster: string, workflowId: string): Promise<Standstill | undefined> {
-    const described = await client.workflow
-      .getHandle(workflowId)
-      .describe()
-      .catch((error: unknown) => {
-        if (error instanceof WorkflowNotFoundError) return undefined; // Its entity is about to start it.
-        throw error;
-      });
-    if (!described) return undefined;
-    const { raw, runId } = described;
-    const task = raw.pendingWorkflowTask;
-    const attempt = task?.attempt ?? 0;
-    if (attempt >= BLOCKED_FROM_ATTEMPT) return await blockedBy(cluster, { workflowId, runId, attempt });
-    const old = (since: number | undefined): since is number => since !== undefined && Date.now() - since > SILENT_MS;
-    const untaken = timeOf(task?.scheduledTime);
-    if (old(untaken))
-      return {
-        kind: 'no-worker',
-        since: isoOf(untaken),
-        why: `no Temporal worker takes workflows from queue "${WORKFLOW_QUEUE}"`,
-        remedy: 'Start one: `tandem worker`.',
-      };
-    for (const { state, activityType, ...one } of raw.pendingActivities ?? []) {
-      const name = activityType?.name ?? '';
-      const beat = timeOf(one.lastHeartbeatTime) ?? timeOf(one.lastStartedTime);
-      if (state === STARTED && old(beat))
-        return {
-          kind: 'no-worker',
-          since: isoOf(beat),
-          why: `the Temporal worker that does ${name} is silent`,
-          remedy: 'Another one goes on where there is one: `tandem worker --site SITE`.',
-        };
-      const due = timeOf(one.nextAttemptScheduleTime) ?? timeOf(one.scheduledTime);
-      if (state === SCHEDULED && old(due)) {
-        const site = targetOf({}, await record(cluster))?.spec.site ?? 'default';
-        return (await present(site)) === 'site'
-          ? {
-              kind: 'queued',
-              since: isoOf(due),
-              why: `${name} waits until a Temporal worker of site ${site} has room`,
-              remedy: `It goes on by itself; another \`tandem worker --site ${site}\` makes room.`,
-            }
-          : {
-              kind: 'no-worker',
-              since: isoOf(due),
-              why: `no Temporal worker of site ${site} takes ${name}`,
-              remedy: `Start one: \`tandem worker --site ${site}\`.`,
-            };
+      const untaken = since !== undefined && Date.now() - since >= requestValidMs;
+      // One that began may have lost its Temporal worker, or wait until one has room.
+      const waits = (raw.pendingActivities ?? []).some((activity) => waitingSince(activity) !== undefined);
+      if (!untaken && (!waits || Date.now() - presentMs < requestValidMs)) continue;
+      if (!untaken && (await present(site)) === 'site') presentMs = Date.now();
+      else {
+        await handle.terminate('no Temporal worker took it').catch(() => {}); // It may have ended at this very moment.
+        throw noWorker(untaken ? 'workflows' : 'hosts');
       }
     }
-    return undefined;
-  }
-
-  async function blockedBy(
-    cluster: string,
-    { workflowId, runId, attempt }: { readonly workflowId: string; readonly runId: string; readonly attempt: number },
-  ): Promise<Standstill> {
-    const { history } = await connection.workflowService.getWorkflowExecutionHistoryReverse({
-      namespace: settings.namespace,
-      execution: { workflowId, runId },
-      maximumPageSize: NEWEST_EVENTS,
-    });
-    const event = history?.events?.find(({ workflowTaskFailedEventAttributes: failed }) => failed);
-    const { cause, failure } = event?.workflowTaskFailedEventAttributes ?? {};
-    const name = WorkflowTaskFailedCause[cause ?? 0]!.replace('WORKFLOW_TASK_FAILED_CAUSE_', '').toLowerCase();
-    return {
-      kind: 'blocked',
-      since: isoOf(timeOf(event?.eventTime) ?? Date.now()),
-      why: `${name}: ${failure?.message ?? 'the server does not say more'} (tried ${attempt} times)`,
-      remedy:
-        workflowId === clusterWorkflowId(cluster)
-          ? `Start Temporal workers of the release that it began under; or terminate ${workflowId} in Temporal, and \`tandem adopt FILE\`.`
-          : `Start Temporal workers of the release that it began under, or end it: \`tandem cancel ${cluster} --force\`.`,
-    };
   }
 
   /** Who answers now; the list of those who poll still shows a Temporal worker that was killed. */
@@ -410,25 +351,6 @@ export async function connectClient(
   }
 }
 
-async function lastLook<Answer>(
-  result: () => Promise<Answer>,
-  deadline: number,
-  cluster: string,
-  origin: string,
-  connection: Connection,
-  error: unknown,
-): Promise<Answer> {
-  if (!isDeadline(error)) throw error;
-  await new Promise((resolve) => setTimeout(resolve, Math.max(0, deadline - Date.now()) + 500));
-  try {
-    return await connection.withDeadline(Date.now() + 2_000, result);
-  } catch (again) {
-    if (again instanceof WorkflowUpdateFailedError) throw refusedUpdate(again);
-    if (again instanceof WorkflowNotFoundError || isDeadline(again)) throw noWorker(WORKFLOW_QUEUE);
-    throw unknownOutcome(cluster, origin, again);
-  }
-}
-
 const unknownOutcome = (cluster: string, origin: string, cause: unknown) =>
   new DeployError({
     code: 'UNKNOWN',
@@ -438,12 +360,12 @@ const unknownOutcome = (cluster: string, origin: string, cause: unknown) =>
     cause,
   });
 
-const noSiteWorker = () =>
+const blocked = (cluster: string, why: string) =>
   new DeployError({
-    code: 'NO_WORKER',
-    message: 'no Temporal worker of the site took the task; nothing was done and nothing will happen later',
-    remedy: 'Start one that reaches the hosts: `tandem worker --site SITE`.',
-    retryable: true,
+    code: 'BLOCKED',
+    message: `nobody can read the record of ${cluster}, since its workflow cannot go on: ${why}`,
+    remedy: mendEntity(clusterWorkflowId(cluster)),
+    retryable: false,
   });
 
 const clusterUnknown = (cluster: string) =>
@@ -462,7 +384,7 @@ function refusedUpdate(error: WorkflowUpdateFailedError): Error {
 function askedFailure(error: unknown): unknown {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (cause instanceof ApplicationFailure) return fromFailure(cause);
-    if (cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START') return noSiteWorker();
+    if (cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START') return noWorker('hosts');
   }
   return error;
 }
@@ -482,17 +404,3 @@ function fromFailure(failure: ApplicationFailure): DeployError {
 
 /** WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW of Temporal's API. */
 const CONTINUED_AS_NEW = 6;
-/** States of a pending activity in Temporal's API. */
-const SCHEDULED = 1;
-const STARTED = 2;
-
-interface Timestamp {
-  readonly seconds?: unknown;
-  readonly nanos?: number | null;
-}
-
-/** Milliseconds since 1970. */
-const timeOf = (at: Timestamp | null | undefined): number | undefined =>
-  at ? Number(at.seconds ?? 0) * 1000 + Math.floor((at.nanos ?? 0) / 1e6) : undefined;
-
-const isoOf = (ms: number): string => new Date(ms).toISOString();

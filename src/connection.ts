@@ -91,9 +91,10 @@ export function connectionSettings(): ConnectionSettings {
 
 /** A connection to a server that answers. Errors: as `temporalFailure`. */
 export async function connectTemporal(
-  { connectionOptions, ...asked }: ConnectionSettings,
+  settings: ConnectionSettings,
   timeoutMs = CONNECT_TIMEOUT_MS,
 ): Promise<Connection> {
+  const { connectionOptions } = settings;
   // Without the retries of the client: they end with the time limit, and what was wrong is lost.
   const probe = Connection.lazy({ ...connectionOptions, interceptors: [] });
   try {
@@ -102,7 +103,7 @@ export async function connectTemporal(
         await probe.withDeadline(end, () => probe.workflowService.getSystemInfo({}));
         return Connection.lazy(connectionOptions);
       } catch (error) {
-        if (!isAway(error) || Date.now() + CONNECT_AGAIN_MS >= end) throw temporalFailure(error, asked);
+        if (!isAway(error) || Date.now() + CONNECT_AGAIN_MS >= end) throw temporalFailure(error, settings);
       }
     }
   } finally {

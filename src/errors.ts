@@ -80,6 +80,7 @@ export const ERROR_CODES = {
   TERMINATED: 'Somebody terminated the operation in Temporal.',
   FORCED: 'Somebody ended the operation by `tandem cancel --force`.',
   RESET: 'Somebody reset the operation in Temporal: what it had done is not done again.',
+  BLOCKED: 'The workflow that keeps the record of a cluster cannot go on, and Temporal tries it for ever.',
   CLUSTER_UNKNOWN: 'No cluster of this name is known.',
   UNDO_FAILED: 'Something could not be undone and is left behind.',
   TEMPORAL_UNREACHABLE: 'The Temporal server did not answer.',

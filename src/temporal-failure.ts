@@ -6,6 +6,7 @@ export interface Asked {
   /** The address and where it came from. */
   readonly origin: string;
   readonly namespace: string;
+  readonly connectionOptions: { readonly tls?: unknown };
 }
 
 /** Status codes of gRPC. */
@@ -28,8 +29,8 @@ export function temporalFailure(error: unknown, asked: Asked): unknown {
   if (isOf(error, NamespaceNotFoundError) || (code === NOT_FOUND && /namespace/i.test(text)))
     return namespaceUnknown(asked, error);
   if (code === UNAUTHENTICATED || code === PERMISSION_DENIED) return refused(asked, text, error);
-  if (isNoPoller(error)) return noWorker('tandem', error);
-  if (isAway(error)) return temporalUnreachable(asked.origin, error);
+  if (isNoPoller(error)) return noWorker('workflows', error);
+  if (isAway(error)) return temporalUnreachable(asked, error);
   return error;
 }
 
@@ -58,15 +59,20 @@ export const isNoPoller = (error: unknown): boolean =>
 export const isNotYet = (error: unknown): boolean => grpcCodeOf(error) === FAILED_PRECONDITION && !isNoPoller(error);
 
 /** The failure of every verb that finds no server. */
-export function temporalUnreachable(origin: string, cause?: unknown): DeployError {
+function temporalUnreachable({ origin, connectionOptions: { tls } }: Asked, cause: unknown): DeployError {
   const why = lastError(textOf(cause));
-  const tls = /certificate|TLS|SSL|handshake|wrong version number|EPROTO|ECONNRESET|self.signed/i.test(why);
+  const mends =
+    'Mend TEMPORAL_TLS, TEMPORAL_TLS_SERVER_CA_CERT_PATH, TEMPORAL_TLS_CLIENT_CERT_PATH and …_KEY_PATH, or the profile in temporal.toml: client and server disagree on encryption.';
+  const disagree = /certificate|TLS|SSL|handshake|wrong version number|EPROTO|ECONNRESET|self.signed/i.test(why);
   return new DeployError({
     code: 'TEMPORAL_UNREACHABLE',
     message: `the Temporal server at ${origin} does not answer${why ? `: ${why}` : ''}`,
-    remedy: tls
-      ? 'Mend TEMPORAL_TLS, TEMPORAL_TLS_SERVER_CA_CERT_PATH, TEMPORAL_TLS_CLIENT_CERT_PATH and …_KEY_PATH, or the profile in temporal.toml: client and server disagree on encryption.'
-      : 'Start the local stack with `tandem local up`, or set TEMPORAL_ADDRESS to your server.',
+    // A server that refuses a client's certificate may close the connection without a word.
+    remedy: disagree
+      ? mends
+      : tls
+        ? `Start the server, or set TEMPORAL_ADDRESS to it. Where it runs: ${mends}`
+        : 'Start the local stack with `tandem local up`, or set TEMPORAL_ADDRESS to your server.',
     retryable: true,
     cause,
   });
@@ -91,12 +97,12 @@ const refused = ({ origin, namespace }: Asked, text: string, cause: unknown) =>
     cause,
   });
 
-/** Nobody polls the queue of workflows. */
-export const noWorker = (queue: string, cause?: unknown): DeployError =>
+/** Nobody takes what was asked: workflows, or what reaches the hosts of a site. */
+export const noWorker = (what: 'workflows' | 'hosts', cause?: unknown): DeployError =>
   new DeployError({
     code: 'NO_WORKER',
-    message: `no Temporal worker took the request from queue "${queue}"; nothing was done and nothing will happen later`,
-    remedy: 'Start one: `tandem worker`, or the local stack: `tandem local up`.',
+    message: `no Temporal worker ${what === 'hosts' ? 'of the site took the task' : 'took the request'}; nothing was done and nothing will happen later`,
+    remedy: `Start one${what === 'hosts' ? ' that reaches the hosts: `tandem worker --site SITE`.' : ': `tandem worker`, or the local stack: `tandem local up`.'}`,
     retryable: true,
     cause,
   });
@@ -111,7 +117,9 @@ export function textOf(error: unknown): string {
 
 /** What matters of gRPC's account of its tries. */
 export const lastError = (text: string): string =>
-  (/last error: (?:error: )?([^\n]{1,200})/i.exec(text)?.[1] ?? text.split('\n')[0] ?? '').slice(0, 200);
+  (/last error: (?:error: )?([^\n]{1,200})/i.exec(text)?.[1] ?? text.split('\n')[0] ?? '')
+    .slice(0, 200)
+    .replace(/\. Resolution note: $/, '');
 
 function isOf(error: unknown, type: new (...args: never[]) => Error): boolean {
   return error instanceof type || (error instanceof Error && error.cause !== undefined && isOf(error.cause, type));

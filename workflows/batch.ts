@@ -11,7 +11,7 @@ import {
 } from '@temporalio/workflow';
 import { each } from '../src/saga/saga.ts';
 import { ATTRIBUTES } from './attributes.ts';
-import { failedOf, refusal } from './failed.ts';
+import { failedOf, hostIn, refusal } from './failed.ts';
 import type { Failed } from './messages.ts';
 import { activitiesAt, type Act, type Reach } from './proxies.ts';
 import { HEARTBEAT_SECONDS } from './stages.ts';
@@ -136,6 +136,7 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** One that was terminated has failed in every call: which of them were made, nobody can tell any more. */
 const runBatch = (number: number, input: BatchInput): Promise<readonly Answer[]> =>
   executeChild(batch, {
     workflowId: `${workflowInfo().workflowId}/batch-${number}`,
@@ -147,11 +148,17 @@ const runBatch = (number: number, input: BatchInput): Promise<readonly Answer[]>
   }).catch(async (error: unknown) => {
     if (!(error instanceof ChildWorkflowFailure && error.cause instanceof TerminatedFailure)) throw error;
     await untilQuiet();
-    throw refusal(
-      'TERMINATED',
-      `${workflowInfo().workflowId}/batch-${number} was terminated in Temporal`,
-      'Run the operation again.',
-    );
+    const failed: Failed = {
+      step: '',
+      host: '',
+      code: 'TERMINATED',
+      message: `${workflowInfo().workflowId}/batch-${number} was terminated in Temporal`,
+      evidence: '',
+      remedy: 'Run the operation again.',
+    };
+    // What is left behind is named by host; a failure that ends the operation is no host's.
+    const at = ({ input: one }: Call) => (input.thorough ? hostIn(one) : '');
+    return input.calls.map((call) => ({ end: 'failed', failed: { ...failed, host: at(call) } }));
   });
 
 /** A batch of an operation belongs to its cluster too; one of a read to none. */

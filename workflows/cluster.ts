@@ -356,7 +356,8 @@ function endingOf(error: unknown): Ending {
  */
 async function settled(ending: Ending, { workflowId }: Admitted, { running }: ClusterRecord): Promise<Conclusion> {
   const unsaid = 'code' in ending;
-  const reset = !unsaid && ending.failure?.failed.code === 'RESET';
+  // It itself: one of which a batch was reset has undone what it did.
+  const reset = !unsaid && ending.failure?.endedBy?.how === 'reset';
   const asked = running?.endedBy;
   if (!unsaid && !reset && (ending.outcome !== 'cancelled' || asked)) return ending;
   const { touched, by, quietAt } = await temporalWithin(DAY, `what ${workflowId} came to`).aftermath({

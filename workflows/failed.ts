@@ -15,10 +15,15 @@ const places = new WeakMap<object, string>();
 
 /** Notes which host an activity was about that failed. */
 export function located(error: unknown, input: unknown): unknown {
-  const { ref, routerRef } = (input ?? {}) as { ref?: { name: string }; routerRef?: { name: string } };
-  const host = ref?.name ?? routerRef?.name;
-  if (host !== undefined && typeof error === 'object' && error !== null) places.set(error, host);
+  const host = hostIn(input);
+  if (host !== '' && typeof error === 'object' && error !== null) places.set(error, host);
   return error;
+}
+
+/** The host that an activity's input is about; empty where it is about none. */
+export function hostIn(input: unknown): string {
+  const { ref, routerRef } = (input ?? {}) as { ref?: { name: string }; routerRef?: { name: string } };
+  return ref?.name ?? routerRef?.name ?? '';
 }
 
 /** Reads a failure as people need it: at which step, on which host, what, and what to do. */

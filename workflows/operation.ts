@@ -318,7 +318,10 @@ export async function conduct(
       const { touched, hadEnded } = await CancellationScope.nonCancellable(() =>
         temporalWithin(1, 'what the run that was reset had done').aftermath({ workflowId }),
       );
-      return fail(touched && !hadEnded ? 'stuck' : 'refused', { ...failedOf(reset.failure, progress.stage), host: '' });
+      const outcome = touched && !hadEnded ? 'stuck' : 'refused';
+      // Its entity finds out by whom.
+      const by: EndedBy = { how: 'reset', actor: '', reason: '', at: new Date().toISOString() };
+      return fail(outcome, { ...failedOf(reset.failure, progress.stage), host: '' }, by);
     }
     if (isCancellation(error) && !progress.endedBy) {
       // Cancelled in Temporal and past the cluster's entity: its own history has who.

@@ -36,11 +36,7 @@ export function addCheck(program: Command): void {
 
 async function askHosts(spec: Awaited<ReturnType<typeof requireSpec>>['spec']): Promise<readonly Finding[]> {
   const client = await connectClient();
-  try {
-    return await client.ask<readonly Finding[]>('check', [await planQuestion(client, spec)]);
-  } finally {
-    await client.close();
-  }
+  return await client.ask<readonly Finding[]>('check', [await planQuestion(client, spec)]);
 }
 
 /** Reads DIR/<host>/<name>.txt with optional <name>.stderr.txt and <name>.exit.txt. Errors: USAGE. */

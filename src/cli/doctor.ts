@@ -22,12 +22,8 @@ export function addDoctor(program: Command): void {
       const site = spec?.site ?? 'default';
       const findings: Finding[] = [await sshClient()];
       const client = await connectClient();
-      try {
-        findings.push(...(await client.diagnose(site)));
-        if (spec) findings.push(...(await client.ask<readonly Finding[]>('readiness', [{ spec }])));
-      } finally {
-        await client.close();
-      }
+      findings.push(...(await client.diagnose(site)));
+      if (spec) findings.push(...(await client.ask<readonly Finding[]>('readiness', [{ spec }])));
       const view = checkView(findings);
       print(view, () => renderFindings(view, shown), json);
       if (view.verdict === 'fail') process.exitCode = EXIT.failed;

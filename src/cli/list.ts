@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { lookAt } from './look.ts';
+import { seenCluster } from './look.ts';
 import { jsonOption, print, withClient } from './output.ts';
 import { listView, renderList } from './views/cluster.ts';
 
@@ -10,8 +10,8 @@ export function addList(program: Command): void {
         const names = await client.clusters();
         const views = await Promise.all(
           names.map(async (name) => {
-            const record = await client.record(name);
-            return listView(record, await lookAt(client, record));
+            const { record, seen } = await seenCluster(client, name);
+            return listView(record, seen);
           }),
         );
         print(views, () => renderList(views), json);

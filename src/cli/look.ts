@@ -1,7 +1,9 @@
-import { targetOf } from '../../workflows/record.ts';
-import type { ClusterRecord } from '../../workflows/messages.ts';
+import { clusterWorkflowId, type ClusterRecord } from '../../workflows/messages.ts';
+import { emptyRecord, targetOf } from '../../workflows/record.ts';
 import type { Health } from '../../workflows/inspect.ts';
-import type { Standstill, TandemClient } from '../client.ts';
+import type { TandemClient } from '../client.ts';
+import { DeployError } from '../errors.ts';
+import type { Standstill } from '../standstill.ts';
 
 /** How long a look at a cluster may take, in milliseconds: a person waits for it. */
 const LOOK_MS = 10_000;
@@ -16,8 +18,29 @@ export interface Seen {
   readonly unknown: readonly string[];
 }
 
+/** The record of a cluster and what is seen beside it; where nobody can read the record, an empty one and why. */
+export async function seenCluster(
+  client: TandemClient,
+  name: string,
+): Promise<{ readonly record: ClusterRecord; readonly seen: Seen }> {
+  try {
+    const record = await client.record(name);
+    return { record, seen: await lookAt(client, record) };
+  } catch (error) {
+    if (!(error instanceof DeployError) || error.code !== 'BLOCKED') throw error;
+    const { message: why, remedy } = error;
+    const standstill = (await client.standstill(name, clusterWorkflowId(name))) ?? {
+      kind: 'blocked',
+      since: new Date().toISOString(),
+      why,
+      remedy,
+    };
+    return { record: emptyRecord(name, ''), seen: { stage: '', standstill, unknown: ['its record'] } };
+  }
+}
+
 /** Looks at what serves and what runs; ends in its time, and names what it could not learn by then. */
-export async function lookAt(client: TandemClient, record: ClusterRecord): Promise<Seen> {
+async function lookAt(client: TandemClient, record: ClusterRecord): Promise<Seen> {
   const unknown: string[] = [];
   const learned = async <T>(what: string, ask: Promise<T>): Promise<T | undefined> => {
     let timer: NodeJS.Timeout | undefined;

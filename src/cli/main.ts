@@ -20,3 +20,5 @@ try {
   if (error instanceof CommanderError && error.exitCode === 0) process.exitCode = EXIT.done;
   else report(error instanceof CommanderError ? usageOf(error) : error, words.includes('--json'));
 }
+// Connections end with the process: a call that was given up may be tried again, and on a closed one that ends in a stack.
+setImmediate(() => process.exit());

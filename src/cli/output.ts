@@ -37,6 +37,7 @@ const EXIT_OF_CODE: Partial<Record<ErrorCode, number>> = {
   TEMPORAL_REFUSED: EXIT.unreachable,
   NAMESPACE_UNKNOWN: EXIT.unreachable,
   NO_WORKER: EXIT.unreachable,
+  BLOCKED: EXIT.unreachable,
   UNDO_FAILED: EXIT.stuck,
 };
 
@@ -95,19 +96,14 @@ export const withCauses = (error: unknown): string =>
 
 export const indent = (text: string): string => text.replace(/^/gm, '  ');
 
-/** Runs a verb's body with a client and ends the connection; errors are reported. */
+/** Runs a verb's body with a client; errors are reported. */
 export async function withClient(
   json: boolean | undefined,
   body: (client: TandemClient) => Promise<void>,
   identity?: string,
 ): Promise<void> {
   await reporting(json, async () => {
-    const client = await connectClient(undefined, identity);
-    try {
-      await body(client);
-    } finally {
-      await client.close();
-    }
+    await body(await connectClient(undefined, identity));
   });
 }
 

@@ -18,13 +18,9 @@ export function addPlan(program: Command): void {
     reporting(json, async () => {
       const { spec } = await requireSpec(file);
       const client = await connectClient();
-      try {
-        const plan = await client.ask<Plan>('plan', [await planQuestion(client, spec)]);
-        print(plan, () => renderPlan(plan), json);
-        if (exitCode && !isNoop(plan)) process.exitCode = EXIT.changes;
-      } finally {
-        await client.close();
-      }
+      const plan = await client.ask<Plan>('plan', [await planQuestion(client, spec)]);
+      print(plan, () => renderPlan(plan), json);
+      if (exitCode && !isNoop(plan)) process.exitCode = EXIT.changes;
     }),
   );
 }

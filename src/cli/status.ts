@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { TandemClient } from '../client.ts';
 import { untilCtrlC } from './ends.ts';
 import { withCluster } from './known.ts';
-import { lookAt } from './look.ts';
+import { seenCluster } from './look.ts';
 import { EXIT, jsonOption, print, printLine } from './output.ts';
 import { isAsRecorded, renderStatus, statusView, type StatusView } from './views/cluster.ts';
 import { verboseOption, type Shown } from './views/shown.ts';
@@ -57,6 +57,6 @@ export function addStatus(program: Command): void {
 }
 
 const readStatus = async (client: TandemClient, name: string): Promise<StatusView> => {
-  const record = await client.record(name);
-  return statusView(record, await lookAt(client, record));
+  const { record, seen } = await seenCluster(client, name);
+  return statusView(record, seen);
 };

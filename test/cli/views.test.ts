@@ -12,7 +12,7 @@ import {
 } from '../../src/cli/views/cluster.ts';
 import { brokenView, leasesView, renderBroken, renderLeases } from '../../src/cli/views/leases.ts';
 import type { Seen } from '../../src/cli/look.ts';
-import type { Standstill } from '../../src/client.ts';
+import type { Standstill } from '../../src/standstill.ts';
 import type { FoundCluster } from '../../src/plan/adopt.ts';
 import {
   neverBackwards,

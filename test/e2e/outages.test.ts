@@ -4,13 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { execa } from 'execa';
 import pLimit from 'p-limit';
+import { specDigest } from '../../src/spec/canonical.ts';
 import { clusterWorkflowId, WORKFLOW_QUEUE } from '../../workflows/messages.ts';
 import { some } from '../support/choice.ts';
-import { runCli } from '../support/cli.ts';
-import { ANSWER_MS, patient } from '../support/patience.ts';
+import { CLI, runCli } from '../support/cli.ts';
+import { ANSWER_MS, patient, START_MS } from '../support/patience.ts';
+import { until } from '../support/processes.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
+import { startTemporalStack, type StackProcess, type TemporalStack } from '../support/temporal-stack.ts';
 
 /**
  * Every verb in every outage: it is called by its name, nothing hangs, and nothing that an operator can cause is called a
@@ -21,6 +25,10 @@ let folder: string;
 let env: TestWorkflowEnvironment;
 let hole: Server;
 const sockets = new Set<Socket>();
+
+interface Answer {
+  readonly error?: { readonly code: string; readonly message: string; readonly remedy: string };
+}
 
 const FILE = () => join(folder, 'known.yaml');
 const VERBS: Readonly<Record<string, () => readonly string[]>> = {
@@ -126,7 +134,7 @@ describe('an outage', () => {
         env: where(),
       });
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-      const { error } = JSON.parse(stdout || '{}') as { error?: { code: string; message: string; remedy: string } };
+      const { error } = JSON.parse(stdout || '{}') as Answer;
       table.push(`| ${verb} | ${outage} | ${error?.code} | ${exitCode} | ${seconds} |`);
       expect({ code: error?.code, exitCode, stderr }).toEqual({
         code: expect.stringMatching(codes.join('|')),
@@ -138,6 +146,103 @@ describe('an outage', () => {
       expect(performance.now() - begun).toBeLessThan(patient(45_000)); // Nothing hangs: a request is valid for 20 s.
     }),
   );
+});
+
+/** Verbs that wait for hosts, and the outage that comes while they do; `follows` are told of it, and go on. */
+const WAITING: Readonly<
+  Record<string, { readonly args: (file: string, name: string) => readonly string[]; readonly follows?: true }>
+> = {
+  plan: { args: (file) => ['plan', file] },
+  check: { args: (file) => ['check', file] },
+  adopt: { args: (file) => ['adopt', file] },
+  'lease list': { args: (file) => ['lease', 'list', file] },
+  'lease break': { args: (file) => ['lease', 'break', file, '--host', 'p0', '--reason', 'x'] },
+  deploy: { args: (file) => ['deploy', file], follows: true },
+  'destroy --spec': { args: (file, name) => ['destroy', name, '--yes', '--spec', file], follows: true },
+};
+/** Verbs that are asked in the moment after: Temporal still lists the Temporal worker that was killed. */
+const AFTER = ['status', 'history', 'logs', 'list', 'cancel', 'forget', 'destroy'];
+
+const KILLED = {
+  'server killed half-way': { process: 'server', code: 'TEMPORAL_UNREACHABLE' },
+  'worker killed half-way': { process: 'worker', code: 'NO_WORKER' },
+} as const;
+
+describe('an outage that comes while a verb waits:', () => {
+  let stack: TemporalStack;
+  let home: string;
+  beforeAll(async () => {
+    home = await mkdtemp(join(tmpdir(), 'tandem-half-way-'));
+    stack = await startTemporalStack(home);
+    await stack.client.adopt('known', {
+      spec,
+      specDigest: specDigest(spec),
+      actor: 'tester',
+      installation: 'run-0',
+      lastDeployment: 1,
+      serving: null,
+    });
+  });
+  afterAll(async () => {
+    await stack?.stop();
+    await rm(home, { recursive: true, force: true });
+  });
+  const cases = Object.keys(KILLED).flatMap((outage) =>
+    [...Object.keys(WAITING), ...AFTER].map((verb) => ({ outage: outage as keyof typeof KILLED, verb })),
+  );
+  let clusters = 0;
+
+  /** Runs a verb; hosts answer nothing, and once one was called, or else at once, the process is killed. */
+  const run = async (verb: string, killed: StackProcess) => {
+    const name = `half${(clusters += 1)}`;
+    const file = join(folder, `${name}.yaml`);
+    const mute = createServer((socket) => sockets.add(socket.on('error', () => {})));
+    await new Promise<void>((resolve) => mute.listen(0, resolve));
+    const list = spec.hosts.list.map((host, index) => ({ ...host, address: `127.0.0.${index + 1}` }));
+    const ssh = { ...spec.hosts.ssh, port: Number(addressOf(mute).split(':')[1]) };
+    await writeFile(file, JSON.stringify({ ...spec, name, hosts: { ...spec.hosts, ssh, list } }));
+    const { args, follows } = WAITING[verb] ?? { args: () => VERBS[verb]!() };
+    if (!WAITING[verb]) await killed.kill();
+    const child = execa(process.execPath, [CLI, ...args(file, name), '--json'], {
+      env: { TEMPORAL_ADDRESS: stack.address, TEMPORAL_NAMESPACE: 'default' },
+      reject: false,
+      timeout: START_MS,
+    });
+    let begun = performance.now();
+    let told = '';
+    child.stderr.on('data', (chunk: Buffer) => (told += chunk.toString()));
+    if (WAITING[verb]) {
+      const called = new Promise<boolean>((resolve) => mute.once('connection', () => resolve(true)));
+      expect(await Promise.race([called, child])).toBe(true);
+      begun = performance.now();
+      await killed.kill();
+    }
+    if (follows) {
+      await until('it is told', () => /^ {2}no (?:answer|worker) /m.test(told), { limitMs: patient(30_000) });
+      child.kill('SIGINT');
+    }
+    const { exitCode, stdout } = await child;
+    mute.close();
+    return {
+      exitCode,
+      follows,
+      told,
+      seconds: (performance.now() - begun) / 1000,
+      answer: JSON.parse(stdout) as Answer,
+    };
+  };
+
+  it.each(some(cases, 9, 5))('$outage: $verb says so and ends', async ({ outage, verb }) => {
+    const { process: which, code } = KILLED[outage];
+    const { exitCode, follows, told, seconds, answer } = await run(verb, stack[which]).finally(async () => {
+      if (!stack[which].running) await stack[which].start();
+    });
+    table.push(`| ${verb} | ${outage} | ${answer.error?.code ?? 'told'} | ${exitCode} | ${seconds.toFixed(1)} |`);
+    expect(`${told} ${answer.error?.message} ${answer.error?.remedy}`).not.toMatch(/fault in Tandem|^ +at /m);
+    if (follows) expect({ exitCode, answer }).toMatchObject({ exitCode: 6, answer: { detached: true } });
+    else expect({ exitCode, answer, told }).toMatchObject({ exitCode: 4, answer: { error: { code } } });
+    expect(seconds).toBeLessThan(patient(45));
+  });
 
   afterAll(() => {
     if (process.env['OUTAGES_TABLE'])

@@ -51,7 +51,10 @@ export interface FanOut {
   readonly ids: readonly number[];
 }
 
-export async function startOperations(): Promise<Operations> {
+/** `slots` is how many activities the site carries out at a time; reads have a queue of their own. */
+export async function startOperations({
+  slots = ACTIVITIES_AT_ONCE,
+}: { readonly slots?: number } = {}): Promise<Operations> {
   const env = await startTemporal();
   const settings = { connectionOptions: { address: env.address }, namespace: NAMESPACE, origin: env.address };
   const client = await connectClient(settings, 'tester tandem', {
@@ -70,17 +73,21 @@ export async function startOperations(): Promise<Operations> {
     return { worker, ended: worker.run() };
   };
   let workflows = await startWorkflows();
-  const serveSite = (taskQueue: string) =>
+  const serveSite = ([taskQueue, atOnce]: readonly [string, number]) =>
     Worker.create({
       ...common,
       taskQueue,
       activities: activitiesOf(sites),
-      maxConcurrentActivityTaskExecutions: ACTIVITIES_AT_ONCE,
+      maxConcurrentActivityTaskExecutions: atOnce,
       // A cancellation comes back with a heartbeat, of which the SDK would send one in twelve seconds.
       maxHeartbeatThrottleInterval: '500ms',
       interceptors: { activity: [resetFence] },
     });
-  const serving = await Promise.all([activityQueue(SITE), readQueue(SITE)].map(serveSite));
+  const queues = [
+    [activityQueue(SITE), slots],
+    [readQueue(SITE), ACTIVITIES_AT_ONCE],
+  ] as const;
+  const serving = await Promise.all(queues.map(serveSite));
   const servingEnded = Promise.all(serving.map((worker) => worker.run()));
 
   const begin: Operations['begin'] = (spec, operation = 'deploy') =>

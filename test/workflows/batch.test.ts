@@ -1,15 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import { EVERY_CASE } from '../support/choice.ts';
+import { EVERY_CASE, some } from '../support/choice.ts';
 import { specOf } from '../support/memory-scenarios.ts';
 import type { ActivityCall, MemorySite } from '../support/memory-site.ts';
 import { startOperations, type Operations } from '../support/memory-temporal.ts';
+import { STILL_MS } from '../support/patience.ts';
 import { eventually, until } from '../support/processes.ts';
+import { buttonsOf } from '../support/temporal-buttons.ts';
 
 // A cluster of so many hosts that fan-outs run in children. Most of its hosts have no engine: to look at them is enough.
 
 const HOSTS = { p: 60, d: 50 };
 const ALL = HOSTS.p + HOSTS.d + 1;
+/** Longest wait for a condition: a batch that was ended is waited for until its heartbeats stay away. */
+const LIMIT = { limitMs: STILL_MS, everyMs: 50 };
 
 let operations: Operations;
 beforeAll(async () => {
@@ -114,4 +118,62 @@ describe('an operation over more hosts than one history should hold', () => {
     const ours = site.driverCalls.filter(({ within }) => within?.operation === admitted.workflowId);
     expect(ours.every(({ ended }) => ended !== undefined)).toBe(true);
   });
+});
+
+const LEFT: unknown = expect.stringMatching(/^lease-gpus: d50: .*\/batch-\d+ was (?:terminated|reset) in Temporal/);
+
+describe('a batch that somebody ends in Temporal while it runs', () => {
+  const buttons = () => buttonsOf(operations.env);
+  const acts: Readonly<Record<string, (batch: string) => Promise<unknown>>> = {
+    terminated: (batch) => buttons().terminate(batch),
+    async reset(batch) {
+      const run = await buttons().runOf(batch);
+      await buttons().reset(batch, run, (await buttons().tasksOf(batch, run)).at(-1)!);
+    },
+  };
+
+  it.each(
+    some(
+      [
+        { how: 'terminated', activity: 'checkHost', outcome: 'rolled-back', left: [] },
+        { how: 'reset', activity: 'checkHost', outcome: 'rolled-back', left: [] },
+        { how: 'terminated', activity: 'observeHost', outcome: 'refused', left: [] },
+        { how: 'reset', activity: 'observeHost', outcome: 'refused', left: [] },
+        // In an undo each host of it is named.
+        { how: 'terminated', activity: 'releaseGpus', outcome: 'stuck', left: expect.arrayContaining([LEFT]) },
+        { how: 'reset', activity: 'releaseGpus', outcome: 'stuck', left: expect.arrayContaining([LEFT]) },
+      ],
+      6,
+      1,
+    ),
+  )(
+    '$how in $activity: the operation ends by name, nothing acts beside its undo, and the next one converges',
+    async ({ how, activity, outcome, left }) => {
+      const { spec, site, failing } = wide('checkHost');
+      const undoing = outcome === 'stuck';
+      if (undoing) site.trouble(failing);
+      site.trouble({ ...on(activity, 'd50'), what: 'hangs' });
+      const admitted = await operations.begin(spec);
+      const meets = (call?: ActivityCall) => call?.activity === activity && call.host === 'd50';
+      await until('d50 is at it', () => site.driverCalls.some(({ within }) => meets(within)), LIMIT);
+      const { operation: batch } = site.calls.find(meets)!;
+      expect(batch).toMatch(/\/batch-\d+$/);
+      await acts[how]!(batch);
+      const code = undoing ? 'COMMAND_FAILED' : how === 'reset' ? 'RESET' : 'TERMINATED';
+      const row = await operations.ended(spec.name, admitted);
+      expect(row).toMatchObject({ outcome, leftBehind: left, failed: { code } });
+
+      const ofBatch = site.calls.filter(({ operation }) => operation === batch);
+      expect(new Set(ofBatch.map(({ host }) => host)).size).toBe(ofBatch.length); // None of it was done twice.
+      const over = Math.max(...ofBatch.map(({ ended }) => ended ?? Infinity));
+      const after = site.calls.filter(
+        (call) => call.operation !== batch && !undoing && call.activity === 'releaseGpus',
+      );
+      expect(after.every(({ begun }) => begun > over)).toBe(true);
+      if (!undoing) expect(site.picture()).toEqual({});
+      site.heal();
+      expect(await operations.run(spec)).toMatchObject({ deployment: 2, outcome: 'succeeded', leftBehind: [] });
+      expect(site.serves()).toBe(true);
+    },
+  );
 });

@@ -1,4 +1,4 @@
-import type { Standstill } from '../../client.ts';
+import type { Standstill } from '../../standstill.ts';
 
 const WORDS: Record<Standstill['kind'], string> = { 'no-worker': 'no worker', queued: 'queued', blocked: 'BLOCKED' };
 

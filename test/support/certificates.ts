@@ -1,0 +1,46 @@
+/**
+ * Made for these tests, by `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj
+ * /CN=localhost -addext subjectAltName=DNS:localhost`: a server's, and one of somebody whom it does not know.
+ */
+export const CERTIFICATES = {
+  server: {
+    key: `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgCCiZDzAMVTpwk5Yj
+MhNym3hKwjmWgIHlShLt5aA/ukihRANCAARFA+ClQezU0P8sRYkw/iYGBLRUFrCI
+EglktEzIiOTqLG1FcNdtv71lliLTaPpK2zuCebHk7DEgDWQasqIcILt3
+-----END PRIVATE KEY-----
+`,
+    certificate: `-----BEGIN CERTIFICATE-----
+MIIBlTCCATugAwIBAgIUUcyg4DwJgi5h/0PyU5ATe1obCIcwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDIwNDI1M1oYDzIxMjYxMTA2
+MjA0MjUzWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAARFA+ClQezU0P8sRYkw/iYGBLRUFrCIEglktEzIiOTqLG1FcNdtv71l
+liLTaPpK2zuCebHk7DEgDWQasqIcILt3o2kwZzAdBgNVHQ4EFgQUxgPTFyZnd288
+dD32tqOj/u3ZuxQwHwYDVR0jBBgwFoAUxgPTFyZnd288dD32tqOj/u3ZuxQwDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SAAwRQIhAIlwsgDpnUeCHhaA22fzHBDKsb9boe5s7MqXLF5SpHL7AiBouCSDIWDB
+lwLtdOrmyrpyqb3xhCZD75NTMEdgIGNaqw==
+-----END CERTIFICATE-----
+`,
+  },
+  stranger: {
+    key: `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgDpKDLnK3fZb2hj5u
+B0dv3U7RH+ApvcBnibPpoQY/7/WhRANCAARukQsA6kkdn54B2+igM7b+t4gu5FUf
+NKS0Xm6zsvrvPe/tPOM5QC+v6gl1pqyWaBwFUUEn8tHtcSgOi7dNQ5bV
+-----END PRIVATE KEY-----
+`,
+    certificate: `-----BEGIN CERTIFICATE-----
+MIIBlTCCATugAwIBAgIUGwrjCF1z8GfGFiBYki7f4Gzn2kQwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDIwNDI1M1oYDzIxMjYxMTA2
+MjA0MjUzWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAARukQsA6kkdn54B2+igM7b+t4gu5FUfNKS0Xm6zsvrvPe/tPOM5QC+v
+6gl1pqyWaBwFUUEn8tHtcSgOi7dNQ5bVo2kwZzAdBgNVHQ4EFgQU92D/6XxUJfYj
+ofeVWNk0fN9fTYowHwYDVR0jBBgwFoAU92D/6XxUJfYjofeVWNk0fN9fTYowDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SAAwRQIgVTUArLTaWtGDZsTTfX3spLw2I84J/Snk9u5UKKyUWaMCIQCsFPQIGOeT
+gr1PASGao7fgaaXZfTVj96tQcIwww5PVPA==
+-----END CERTIFICATE-----
+`,
+  },
+} as const;
