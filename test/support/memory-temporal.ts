@@ -51,16 +51,20 @@ export interface FanOut {
   readonly ids: readonly number[];
 }
 
-/** `slots` is how many activities the site carries out at a time; reads have a queue of their own. */
+/**
+ * `slots` is how many activities the site carries out at a time; reads have a queue of their own. `patience` is how long
+ * the client waits for answers; left out where a test is about that.
+ */
 export async function startOperations({
   slots = ACTIVITIES_AT_ONCE,
-}: { readonly slots?: number } = {}): Promise<Operations> {
+  patience = { requestValidMs: ANSWER_MS, queryMs: ANSWER_MS },
+}: {
+  readonly slots?: number;
+  readonly patience?: NonNullable<Parameters<typeof connectClient>[2]>;
+} = {}): Promise<Operations> {
   const env = await startTemporal();
   const settings = { connectionOptions: { address: env.address }, namespace: NAMESPACE, origin: env.address };
-  const client = await connectClient(settings, 'tester tandem', {
-    requestValidMs: ANSWER_MS,
-    queryMs: ANSWER_MS,
-  });
+  const client = await connectClient(settings, 'tester tandem', patience);
   const common = { connection: env.nativeConnection, namespace: NAMESPACE, dataConverter };
   const sites = new Map<string, MemorySite>();
   const startWorkflows = async (index?: string) => {

@@ -10,7 +10,7 @@ import { eventually, until } from '../support/processes.ts';
 
 // Workflow code that cannot go on is tried again by Temporal for ever. It is told as blocked, and ended by force.
 
-const operations = await startOperations();
+const operations = await startOperations({ patience: {} }); // As operators wait.
 afterAll(() => operations.close());
 beforeEach(() => operations.changeWorkflows('workflows/index.ts'));
 const LIMIT = { limitMs: STILL_MS, everyMs: 100 };
