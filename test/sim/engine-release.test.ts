@@ -57,8 +57,9 @@ describe.each(SPOKEN)('a simulated engine of %s', (version) => {
     const loads = (await prefill.get('/v1/loads')).json<{ loads: [Record<string, unknown>] }>();
     expect(keysOf(loads)).toEqual(sorted(wheel.loads));
     const [load] = loads.loads;
-    // Sections that an engine without speculation and adapters does not have; until 0.5.12 the sum was added, the time left out.
-    const absent = ['speculative', 'lora', ...(wheel.loads.includes('aggregate') ? ['timestamp'] : [])];
+    // Sections that an engine without speculation and adapters does not have; until 0.5.12 the sum was added, the time
+    // and the rank, of which there is but one, left out.
+    const absent = ['speculative', 'lora', ...(wheel.loads.includes('aggregate') ? ['timestamp', 'dp_rank'] : [])];
     const added = wheel.loads.includes('aggregate') ? ['num_total_reqs'] : [];
     expect(keysOf(load)).toEqual(sorted([...wheel.load.filter((key) => !absent.includes(key)), ...added]));
     expect(keysOf(load['disaggregation'])).toEqual(sorted(wheel.disaggregation));
