@@ -115,6 +115,19 @@ describe(`a simulated engine of ${OLDEST}`, () => {
     expect(await prefill.exited).toBe(137);
   });
 
+  it('never ends by SIGTERM once it refused a request that was too long, and at once where it refused none', async () => {
+    const [prefill, decode] = await pair(OLDEST);
+    const asked = await decode.post('/v1/chat/completions', chatBody({ ...meeting(prefill), max_tokens: 5_000 }));
+    expect(asked.status).toBe(400);
+    for (const engine of [prefill, decode]) engine.signal('SIGTERM');
+    expect(await prefill.exited).toBe(137);
+    await prefill.logged('Remaining number of requests 0');
+    const looks = () => decode.lines.filter((line) => line.includes('Remaining number of requests 1')).length;
+    await eventually(() => looks() === 3);
+    decode.signal('SIGKILL');
+    await decode.exited;
+  });
+
   it('knows its own flags alone', async () => {
     await expect(
       serve({ role: 'decode', model, version: OLDEST, args: ['--disaggregation-decode-retraction-backup', 'none'] }),

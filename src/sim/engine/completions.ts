@@ -64,7 +64,10 @@ export async function answerRequest(
     abort: new AbortController(),
   };
   const tooLong = tooLongFor(serving, job.promptTokens, asked.limit ?? job.maxTokens);
-  if (tooLong !== undefined) return refuse(res, kind, tooLong);
+  if (tooLong !== undefined) {
+    if (!serving.settings.release.forgetsTooLong) serving.unforgotten.push(job.rid);
+    return refuse(res, kind, tooLong);
+  }
   const format = FORMATS[kind];
   const reply = new Reply(res, kind, format, asked);
   if (serving.role !== 'null' && asked.bootstrap === undefined) {

@@ -283,12 +283,11 @@ class Engine implements RunningEngine {
   }
 
   /** Goes on accepting; looks at its own rhythm, which began when it was ready, and goes once it is idle. */
-  async #drain({ scheduler, settings }: Serving, readyAt: number): Promise<void> {
+  async #drain({ scheduler, settings, unforgotten }: Serving, readyAt: number): Promise<void> {
     const rhythmMs = DRAIN_LOOK_SECONDS * this.#timing.secondMs;
     await this.#clock.sleep(rhythmMs - ((performance.now() - readyAt) % rhythmMs));
     for (;;) {
-      const rids = [...scheduler.jobs].map(({ rid }) => rid);
-      if (rids.length === 0 && settings.release.drainedExit === KILLED) break;
+      const rids = [...[...scheduler.jobs].map(({ rid }) => rid), ...unforgotten];
       this.#log(
         `Gracefully exiting... Remaining number of requests ${rids.length}. Remaining requests remaining_rids=${JSON.stringify(rids)}.`,
       );
@@ -361,6 +360,7 @@ class Engine implements RunningEngine {
       clock: this.#clock,
       counts: this.#counts,
       prefilled: { tokens: 0, busyUs: 0 },
+      unforgotten: [],
       phase: 'starting',
       warm: this.ready,
       role: settings.role,

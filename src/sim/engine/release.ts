@@ -33,7 +33,9 @@ export interface Release {
   readonly lastWords: readonly string[];
   /** Where its HTTP port is taken. */
   readonly takenPortExit: 3 | 137;
-  /** After a drain; before 0.5.19 it ends its whole process tree by SIGKILL, itself too, without another word. */
+  /** A request that was too long is open no more; an engine that remembers one never ends its drain. */
+  readonly forgetsTooLong: boolean;
+  /** After a drain; before 0.5.19 it ends its whole process tree by SIGKILL, itself too. */
   readonly drainedExit: 0 | 137;
   /** A prefill engine dies of one request with top_logprobs. */
   readonly diesOfTopLogprobs: boolean;
@@ -140,6 +142,7 @@ export function releaseOf(version: string = NEWEST): Release {
       : 'End of prefill disaggregation mode warmup with status 200, resp: []',
     lastWords: newer ? ['kill_process_tree called: parent_pid=1, include_parent=True, pid=1'] : [],
     takenPortExit: newer ? 137 : 3,
+    forgetsTooLong: newer,
     drainedExit: since('0.5.19') ? 0 : 137,
     diesOfTopLogprobs: !since('0.5.14'),
     settings: newer ? '0.5.23' : '0.5.10.post1',

@@ -19,6 +19,8 @@ export interface Serving {
   readonly metrics: Metrics;
   readonly counts: { received: number; answered: number; failed: number; aborted: number; crossed: number };
   readonly prefilled: { tokens: number; busyUs: number };
+  /** Refused requests that count as open for ever. */
+  readonly unforgotten: string[];
   phase: 'starting' | 'ready' | 'draining';
   /** Resolves once the warm-up ended. */
   readonly warm: Promise<void>;
