@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { NoAnswer } from '../../src/drivers/ask.ts';
 import { engineClient, requestCountOf } from '../../src/drivers/engine-client.ts';
@@ -96,6 +97,82 @@ describe('what an engine says', () => {
     await expect(client(pages).openRequests()).rejects.toBeInstanceOf(NoAnswer);
     await expect(client(pages).requestCount()).rejects.toBeInstanceOf(NoAnswer);
   });
+});
+
+/** A shape as test/golden/engine has it, with values: what is named has its own, another number is 0. */
+function filled(shape: unknown, values: Readonly<Record<string, unknown>>, key = ''): unknown {
+  if (typeof shape === 'string') return values[key] ?? { number: 0, boolean: false, string: 'text' }[shape] ?? null;
+  if (Array.isArray(shape)) return shape.map((each) => filled(each, values, key));
+  return Object.fromEntries(
+    Object.entries(shape as object).map(([name, its]) => [name, filled(its, values, name)] as const),
+  );
+}
+
+describe.each([
+  ['0.5.10.post1', 'engine/0.5.10.post1'],
+  ['0.5.23', 'engine'],
+])('what engines of %s answered when they were recorded', (version, folder) => {
+  const recorded = async <T>(name: string): Promise<T> =>
+    JSON.parse(await readFile(new URL(`../golden/${folder}/${name}.json`, import.meta.url), 'utf8')) as T;
+  const ROLES = ['prefill', 'decode'] as const;
+  type Of<T> = Readonly<Record<(typeof ROLES)[number], T>>;
+  type Loads = { readonly loads: readonly [{ readonly disaggregation: object }] };
+
+  it.each(ROLES)('tells that an engine is %s, under which name, and of which version', async (role) => {
+    const [models, loads] = [await recorded<Of<object>>('models'), await recorded<Of<Loads>>('loads')];
+    const pages = {
+      '/v1/models': filled(models[role], { id: 'tiny' }),
+      '/v1/loads': filled(loads[role], { mode: role, version }),
+    };
+    expect(await client(pages).identity()).toEqual({ role, servedModelName: 'tiny', version });
+  });
+
+  it.each(ROLES)('tells of each request that a %s engine has, in whichever queue it is', async (role) => {
+    const loads = (await recorded<Of<Loads>>('loads'))[role];
+    const asked = (values: object) => client({ '/v1/loads': filled(loads, { ...values }) }).openRequests();
+    expect(await asked({})).toBe(0);
+    const queues = Object.keys(loads.loads[0].disaggregation).filter((key) => key.endsWith('_queue_reqs'));
+    expect(queues).toContain(`prefill_${version === '0.5.10.post1' ? 'prealloc' : 'bootstrap'}_queue_reqs`);
+    for (const queue of ['num_running_reqs', 'waiting', ...queues]) {
+      expect([queue, await asked({ [queue]: 1 })]).toEqual([queue, 1]);
+    }
+    // The engine's own count of who waits holds the PD queues too.
+    expect(await asked({ num_running_reqs: 1, num_waiting_reqs: 1, decode_transfer_queue_reqs: 1 })).toBe(2);
+  });
+
+  it.each(ROLES)('tells how many requests a %s engine had, whatever labels count them apart', async (role) => {
+    const rows = (await recorded<Of<readonly string[]>>('metrics'))[role].map((row) => {
+      const [name, type, labels = ''] = row.split(' ');
+      const pairs = labels.split(',').map((label) => label.replace('=', '="') + '"');
+      return { name: name!, text: `# TYPE ${name} ${type}\n${name}{${labels === '' ? '' : pairs.join(',')}} 3.0` };
+    });
+    const counters = rows.filter(({ name }) => name === 'sglang:num_requests_total').length;
+    expect(counters).toBe(version === '0.5.10.post1' ? 1 : 2);
+    expect(requestCountOf(rows.map(({ text }) => text).join('\n'))).toBe(3 * counters);
+  });
+
+  it.each(ROLES)(
+    'tells when a %s engine is ready: once /health_generate stops saying 503, not before',
+    async (role) => {
+      type Round = Readonly<Record<string, number | string>>;
+      const { rounds } = await recorded<{ rounds: Of<readonly Round[]> }>('starting');
+      const answers = rounds[role].filter((round) => Object.values(round).every((status) => status !== 'refused'));
+      const seen = await Promise.all(
+        answers.map(async (round) => {
+          // What had not answered within 0.9 s is on its way to 200.
+          const statuses = Object.entries(round).map(([path, status]) => [path, status === 'slow' ? 200 : status]);
+          const client = engineClient({
+            fetch: async (url) => {
+              return new Response('', { status: Number(Object.fromEntries(statuses)[new URL(url).pathname]) });
+            },
+            url: 'http://e:1',
+          });
+          return (await client.readiness()).ready;
+        }),
+      );
+      expect(seen).toEqual([false, true, true]);
+    },
+  );
 });
 
 describe('the request counter', () => {

@@ -4,25 +4,33 @@ import { begin, endAll, modelFolder, type Given } from './engine-support.ts';
 import { QUESTIONS, shapeAt, STARTS, startPair, type Pair, type World } from './engine-questions.ts';
 import { patient, patientSeconds } from '../support/patience.ts';
 
-/** Slow enough that each of its states is met. */
-const quick = (given: Given) =>
-  begin({ ...given, timing: { startSeconds: patient(400) / 1_000, warmupSeconds: patientSeconds(1) } });
+/** Slow enough that each of its states is met: of one in which a page does not answer, two rounds of 0.9 s. */
+const warming = (warmupSeconds: number) => (given: Given) =>
+  begin({ ...given, timing: { startSeconds: patient(400) / 1_000, warmupSeconds } });
+const quick = warming(patientSeconds(1));
+const slowly = warming(patientSeconds(4));
 /** Rows of real engines that the simulated one never shows: KV release after an abort and one inner stage of decode. */
 const NOT_MODELLED = [/^sglang:decode_deferred_kv_release_total /, /stage=decode_prepare/];
 
-let world: World;
-let pair: Pair;
-beforeAll(async () => {
-  world = { model: await modelFolder(), version: '0.5.23', begin: quick };
-  pair = await startPair(world);
-});
-afterAll(endAll);
+/** Recorded versions, and the folder of each: the newest as npm run test:sglang writes it, others below it. */
+const RECORDED = [
+  ['0.5.10.post1', 'engine/0.5.10.post1'],
+  ['0.5.23', 'engine'],
+] as const;
 
-/** What SGLang's own engines answered, as test/sglang/real/engine.test.ts writes it; never from here. */
-const golden = async (name: string): Promise<unknown> =>
-  JSON.parse(await readFile(new URL(`../golden/engine/${name}.json`, import.meta.url), 'utf8'));
+describe.each(RECORDED)('simulated engines of %s answer as SGLang’s own', (version, folder) => {
+  let world: World;
+  let pair: Pair;
+  beforeAll(async () => {
+    world = { model: await modelFolder(), version, begin: quick };
+    pair = await startPair({ ...world, begin: slowly });
+  });
+  afterAll(endAll);
 
-describe('simulated engines answer as SGLang’s own', () => {
+  /** What SGLang's own engines answered, as test/sglang/real/engine.test.ts writes it; never from here. */
+  const golden = async (name: string): Promise<unknown> =>
+    JSON.parse(await readFile(new URL(`../golden/${folder}/${name}.json`, import.meta.url), 'utf8'));
+
   it.each([
     ['/get_model_info', 'model-info'],
     ['/get_server_info', 'server-info'],

@@ -241,7 +241,7 @@ async function terminated({ prefill, decode }: Pair): Promise<Json> {
   const late = await ask(prefill, decode);
   const whole = told((await stream).decode);
   prefill.signal('SIGTERM');
-  const exits = await Promise.all([prefill.exited, decode.exited]);
+  const exits = await Promise.all([prefill, decode].map(endOfDrain));
   const marks = ['SIGTERM received', 'Gracefully exiting', 'Remaining number of requests 0'];
   return {
     statuses,
@@ -250,6 +250,17 @@ async function terminated({ prefill, decode }: Pair): Promise<Json> {
     exits,
     log: marksIn(decode.lines.slice(from), marks),
   };
+}
+
+/** Its exit code; one that has told three times more what remains never ends by itself, and is killed. */
+async function endOfDrain(engine: AskedEngine): Promise<number> {
+  const looks = () => engine.lines.filter((line) => line.includes('Gracefully exiting')).length;
+  const from = looks();
+  let ended = false;
+  void engine.exited.then(() => (ended = true));
+  await eventually(() => ended || looks() >= from + 3, { limitMs: LIMIT_MS });
+  if (!ended) engine.signal('SIGKILL');
+  return await engine.exited;
 }
 
 /** Starts that go wrong: how they end, by the exit code and the log's last line; numbers of it vary. */

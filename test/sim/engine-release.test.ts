@@ -57,8 +57,9 @@ describe.each(SPOKEN)('a simulated engine of %s', (version) => {
     const loads = (await prefill.get('/v1/loads')).json<{ loads: [Record<string, unknown>] }>();
     expect(keysOf(loads)).toEqual(sorted(wheel.loads));
     const [load] = loads.loads;
-    // Sections that an engine without speculation and adapters does not have; until 0.5.12 the sum was added, the time left out.
-    const absent = ['speculative', 'lora', ...(wheel.loads.includes('aggregate') ? ['timestamp'] : [])];
+    // Sections that an engine without speculation and adapters does not have; until 0.5.12 the sum was added, the time
+    // and the rank, of which there is but one, left out.
+    const absent = ['speculative', 'lora', ...(wheel.loads.includes('aggregate') ? ['timestamp', 'dp_rank'] : [])];
     const added = wheel.loads.includes('aggregate') ? ['num_total_reqs'] : [];
     expect(keysOf(load)).toEqual(sorted([...wheel.load.filter((key) => !absent.includes(key)), ...added]));
     expect(keysOf(load['disaggregation'])).toEqual(sorted(wheel.disaggregation));
@@ -112,6 +113,19 @@ describe(`a simulated engine of ${OLDEST}`, () => {
     void decode;
     await prefill.post('/generate', { text: 'x', ...meeting(prefill), top_logprobs_num: 1 }).catch(() => undefined);
     expect(await prefill.exited).toBe(137);
+  });
+
+  it('never ends by SIGTERM once it refused a request that was too long, and at once where it refused none', async () => {
+    const [prefill, decode] = await pair(OLDEST);
+    const asked = await decode.post('/v1/chat/completions', chatBody({ ...meeting(prefill), max_tokens: 5_000 }));
+    expect(asked.status).toBe(400);
+    for (const engine of [prefill, decode]) engine.signal('SIGTERM');
+    expect(await prefill.exited).toBe(137);
+    await prefill.logged('Remaining number of requests 0');
+    const looks = () => decode.lines.filter((line) => line.includes('Remaining number of requests 1')).length;
+    await eventually(() => looks() === 3);
+    decode.signal('SIGKILL');
+    await decode.exited;
   });
 
   it('knows its own flags alone', async () => {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import { known, type Release } from './release.ts';
 
-/** The words of an answer and the shapes they are sent in (SGLang 0.5.23, engine-made). */
+/** The words of an answer and the shapes they are sent in, engine-made. */
 
 /** A made-up tokenizer: about four characters to a token, and the role marks of a chat. */
 export function countTokens(prompt: string): number {
@@ -15,9 +16,12 @@ const WORDS =
 /** Answers of one prompt are always the same. */
 export class Words {
   readonly #seed: Buffer;
+  /** Of four tokens the first has no text, as parts of a character have none in a real engine; a token that a client biases for has. */
+  readonly #first: 0 | 1;
 
-  constructor(prompt: string) {
+  constructor(prompt: string, biased: boolean) {
     this.#seed = createHash('sha256').update(prompt).digest();
+    this.#first = biased ? 0 : 1;
   }
 
   /** Tokens of the answer when the client sets no limit: 8 to 23. */
@@ -29,11 +33,10 @@ export class Words {
     return 1000 + ((this.#byte(index) * 131 + index * 7) % 30_000);
   }
 
-  /** Text of one token. Every fourth has none, as parts of a character have none in a real engine. */
   text(index: number): string {
-    if (index % 4 === 3) return '';
+    if (index % 4 < this.#first) return '';
     const word = WORDS[(this.#byte(index) + index) % WORDS.length] as string;
-    return index === 0 ? word : ` ${word}`;
+    return index === this.#first ? word : ` ${word}`;
   }
 
   upTo(tokens: number): string {
@@ -61,6 +64,7 @@ export interface Answer {
   readonly maxTokens: number;
   /** Of a prefill engine, which makes one token. */
   readonly prefill: boolean;
+  readonly release: Release;
 }
 
 export interface Format {
@@ -74,18 +78,20 @@ export interface Format {
   usage(answer: Answer): unknown;
 }
 
-const usageOf = (answer: Answer) => ({
-  prompt_tokens: answer.promptTokens,
-  total_tokens: answer.promptTokens + answer.tokens,
-  completion_tokens: answer.tokens,
-  prompt_tokens_details: null,
-  reasoning_tokens: 0,
-  completion_tokens_details: null,
-});
+const usageOf = (answer: Answer) =>
+  known(answer.release, 'usage', {
+    prompt_tokens: answer.promptTokens,
+    total_tokens: answer.promptTokens + answer.tokens,
+    completion_tokens: answer.tokens,
+    prompt_tokens_details: null,
+    reasoning_tokens: 0,
+    completion_tokens_details: null,
+  });
 
 const weightVersions = ({ tokens }: Answer) => [{ version: 'default', start: 0, end: tokens }];
 
-const metadata = (answer: Answer) => ({ weight_version: 'default', weight_versions: weightVersions(answer) });
+const metadata = (answer: Answer) =>
+  known(answer.release, 'metadata', { weight_version: 'default', weight_versions: weightVersions(answer) });
 
 const chunk = (answer: Answer, choices: readonly unknown[]) => ({
   id: answer.id,
@@ -93,17 +99,30 @@ const chunk = (answer: Answer, choices: readonly unknown[]) => ({
   created: answer.created,
   model: answer.model,
   choices,
+  ...(answer.release.tellsNulls && { usage: null }),
 });
 
-const delta = (fields: Record<string, unknown>, finish: FinishReason | null = null) => [
+const NULLS = { role: null, content: null, reasoning_content: null, tool_calls: null };
+
+const delta = ({ release }: Answer, fields: Record<string, unknown>, finish: FinishReason | null = null) => [
   {
     index: 0,
-    delta: { reasoning_content: null, ...fields },
+    delta: { ...(release.tellsNulls ? NULLS : { reasoning_content: null }), ...fields },
     logprobs: null,
     finish_reason: finish,
     matched_stop: null,
   },
 ];
+
+const message = ({ release, words, tokens }: Answer) => {
+  const content = words.upTo(tokens);
+  return known(release, 'message', {
+    role: 'assistant',
+    content: content === '' && release.tellsNulls ? null : content,
+    reasoning_content: null,
+    tool_calls: null,
+  });
+};
 
 export const chat: Format = {
   whole: (answer) => ({
@@ -114,7 +133,7 @@ export const chat: Format = {
     choices: [
       {
         index: 0,
-        message: { role: 'assistant', content: answer.words.upTo(answer.tokens), reasoning_content: null },
+        message: message(answer),
         logprobs: null,
         finish_reason: answer.finish,
         matched_stop: null,
@@ -123,9 +142,9 @@ export const chat: Format = {
     usage: usageOf(answer),
     metadata: metadata(answer),
   }),
-  opening: (answer) => chunk(answer, delta({ role: 'assistant', content: '' })),
-  piece: (answer, content) => chunk(answer, delta({ content })),
-  closing: (answer) => chunk(answer, delta({}, answer.finish)),
+  opening: (answer) => chunk(answer, delta(answer, { role: 'assistant', content: '' })),
+  piece: (answer, content) => chunk(answer, delta(answer, { content })),
+  closing: (answer) => chunk(answer, delta(answer, {}, answer.finish)),
   usage: (answer) => ({ ...chunk(answer, []), usage: usageOf(answer) }),
 };
 
@@ -154,21 +173,24 @@ export const completion: Format = {
 };
 
 function generated(answer: Answer) {
-  const { words, tokens, finish, prefill, seconds, created } = answer;
+  const { words, tokens, finish, prefill, seconds, created, release } = answer;
   return {
     text: words.upTo(tokens),
     output_ids: Array.from({ length: tokens }, (_, index) => words.id(index)),
-    meta_info: {
+    meta_info: known(release, 'meta', {
       id: answer.id,
       finish_reason:
         finish === null ? null : { type: finish, ...(finish === 'length' && { length: answer.maxTokens }) },
       prompt_tokens: answer.promptTokens,
       weight_version: 'default',
+      total_retractions: 0,
       num_retractions: 0,
       ...(prefill && { storage_prefetch_wait: 0, storage_staging_wait: 0 }),
       forward_entry_time: created,
       ...(prefill && { prefill_finished_time: created + seconds }),
       queue_time: 0,
+      prefill_waiting_latency: null,
+      prefill_launch_latency: null,
       reasoning_tokens: 0,
       completion_tokens: tokens,
       cached_tokens: 0,
@@ -180,9 +202,10 @@ function generated(answer: Answer) {
       first_token_latency: seconds / Math.max(1, tokens),
       api_server_dispatch_finish_ts: created,
       request_finished_ts: created + seconds,
-      ...(!prefill && { decode_throughput: tokens / seconds }),
+      inference_time: seconds,
+      ...((!prefill || release.prefillTellsThroughput) && { decode_throughput: tokens / seconds }),
       response_sent_to_client_ts: created + seconds,
-    },
+    }),
   };
 }
 

@@ -26,6 +26,8 @@ const CLIENT_GONE_SECONDS = 4;
 
 interface Asked {
   readonly prompt: string;
+  /** It says which tokens it wants. */
+  readonly biased: boolean;
   readonly model: string;
   readonly limit: number | undefined;
   readonly stream: boolean;
@@ -50,7 +52,7 @@ export async function answerRequest(
   }
   const asked = readAsked(kind, body, serving.settings.servedModelName);
   if (typeof asked === 'string') return refuse(res, kind, asked);
-  const words = new Words(asked.prompt);
+  const words = new Words(asked.prompt, asked.biased);
   const job: Job = {
     rid: asked.rid,
     promptTokens: countTokens(asked.prompt),
@@ -62,7 +64,10 @@ export async function answerRequest(
     abort: new AbortController(),
   };
   const tooLong = tooLongFor(serving, job.promptTokens, asked.limit ?? job.maxTokens);
-  if (tooLong !== undefined) return refuse(res, kind, tooLong);
+  if (tooLong !== undefined) {
+    if (!serving.settings.release.forgetsTooLong) serving.unforgotten.push(job.rid);
+    return refuse(res, kind, tooLong);
+  }
   const format = FORMATS[kind];
   const reply = new Reply(res, kind, format, asked);
   if (serving.role !== 'null' && asked.bootstrap === undefined) {
@@ -94,6 +99,7 @@ async function run(serving: Serving, job: Job, asked: Asked, words: Words, reply
     seconds: (performance.now() - from) / 1000,
     maxTokens: job.maxTokens,
     prefill: serving.role === 'prefill',
+    release: serving.settings.release,
   });
   const done = new AbortController();
   let left = false;
@@ -289,6 +295,7 @@ function readAsked(kind: Kind, body: Record<string, unknown>, servedModelName: s
   const options = (body['stream_options'] ?? {}) as Record<string, unknown>;
   return {
     prompt: prompt.text,
+    biased: Object.keys(body['logit_bias'] ?? {}).length > 0,
     model: typeof body['model'] === 'string' ? body['model'] : servedModelName,
     limit: (limit as number | null | undefined) ?? DEFAULT_TOKENS[kind],
     stream: body['stream'] === true,

@@ -32,7 +32,6 @@ const SHUTDOWN_SECONDS = 1;
 const WARMUP_TRIES = 120;
 const KILLED = 137;
 const TERMINATED = 143;
-const KILLS_ITSELF = 'kill_process_tree called: parent_pid=1, include_parent=True, pid=1';
 
 /** Starts a simulated engine in this process; it goes on by itself. Rejects never: what goes wrong is an exit code and a log. */
 export function startEngine(options: EngineOptions): Promise<RunningEngine> {
@@ -196,8 +195,9 @@ class Engine implements RunningEngine {
 
   async #load(settings: Settings, model: Model): Promise<void> {
     await this.#at(32);
-    this.#log('Init parallel begin.');
-    this.#log('Init parallel ends. elapsed=0.40 s');
+    const { release, maxTotalTokens, maxRunning, args } = settings;
+    this.#log(`${release.initOfRanks} begin.`);
+    this.#log(`${release.initOfRanks} ends. elapsed=0.40 s`);
     await this.#at(36);
     this.#mayBeKilled(0);
     this.#log('Load weight begin. avail mem=191.20 GB');
@@ -209,10 +209,9 @@ class Engine implements RunningEngine {
         KILLED,
         'ValueError: Loaded weights leave no GPU memory for the KV cache. Raise --mem-fraction-static or use more GPUs.',
         'Received sigquit from a child process. It usually means the child failed.',
-        KILLS_ITSELF,
+        ...release.lastWords,
       );
     }
-    const { maxTotalTokens, maxRunning, args } = settings;
     this.#log(
       `KV Cache is allocated. dtype: torch.bfloat16, #tokens: ${maxTotalTokens}, K size: 8.00 GB, V size: 8.00 GB`,
     );
@@ -220,7 +219,7 @@ class Engine implements RunningEngine {
     this.#log(
       `max_total_num_tokens=${maxTotalTokens}, chunked_prefill_size=${Number(args['chunked_prefill_size'])}, max_prefill_tokens=${Number(args['max_prefill_tokens'])}, max_running_requests=${maxRunning}, context_len=${contextLength(settings, model)}, available_gpu_mem=38.20 GB`,
     );
-    this.#log('Engine startup timings (s): load_weight=0.01, kv_cache_allocation=0.66');
+    if (release.logsTimings) this.#log('Engine startup timings (s): load_weight=0.01, kv_cache_allocation=0.66');
     await this.#at(REAL_START_SECONDS);
   }
 
@@ -237,7 +236,7 @@ class Engine implements RunningEngine {
       this.#log(
         `ERROR:    [Errno 98] error while attempting to bind on address ('${settings.host}', ${settings.port}): address already in use`,
       );
-      throw await this.#warmUpElsewhere(host, settings.port);
+      throw await this.#warmUpElsewhere(host, settings);
     }
     this.#http = http;
     this.#log(`Uvicorn running on http://${where} (Press CTRL+C to quit)`);
@@ -256,13 +255,14 @@ class Engine implements RunningEngine {
   }
 
   /** The HTTP port is somebody else's: an engine there answers the warm-up in this one's place, any other server never does. */
-  async #warmUpElsewhere(host: string, port: number): Promise<Exit> {
+  async #warmUpElsewhere(host: string, { port, release }: Settings): Promise<Exit> {
+    const end = (line: string) => new Exit(release.takenPortExit, line, ...release.lastWords);
     for (let attempt = 1; attempt <= WARMUP_TRIES; attempt += 1) {
       const answer = await fetch(`http://${host}:${port}/model_info`).catch(() => undefined);
-      if (answer?.ok) return new Exit(KILLED, 'The server is fired up and ready to roll!', KILLS_ITSELF);
+      if (answer?.ok) return end('The server is fired up and ready to roll!');
       await this.#clock.patience(1);
     }
-    return new Exit(KILLED, 'Initialization failed. warmup error: Traceback (most recent call last):', KILLS_ITSELF);
+    return end('Initialization failed. warmup error: Traceback (most recent call last):');
   }
 
   #spoil(): void {
@@ -283,11 +283,11 @@ class Engine implements RunningEngine {
   }
 
   /** Goes on accepting; looks at its own rhythm, which began when it was ready, and goes once it is idle. */
-  async #drain({ scheduler, settings }: Serving, readyAt: number): Promise<void> {
+  async #drain({ scheduler, settings, unforgotten }: Serving, readyAt: number): Promise<void> {
     const rhythmMs = DRAIN_LOOK_SECONDS * this.#timing.secondMs;
     await this.#clock.sleep(rhythmMs - ((performance.now() - readyAt) % rhythmMs));
     for (;;) {
-      const rids = [...scheduler.jobs].map(({ rid }) => rid);
+      const rids = [...[...scheduler.jobs].map(({ rid }) => rid), ...unforgotten];
       this.#log(
         `Gracefully exiting... Remaining number of requests ${rids.length}. Remaining requests remaining_rids=${JSON.stringify(rids)}.`,
       );
@@ -347,6 +347,7 @@ class Engine implements RunningEngine {
     const total = settings.maxTotalTokens;
     metrics.set('max_total_num_tokens', {}, total);
     metrics.set('num_pages', {}, total);
+    metrics.set('cache_config_info', { num_pages: String(total), page_size: String(settings.args['page_size']) }, 1);
     metrics.set('context_len', {}, contextLength(settings, model));
     metrics.set('utilization', {}, settings.role === 'prefill' ? -1 : 0);
     rewriteGauges(metrics, scheduler, settings);
@@ -359,7 +360,9 @@ class Engine implements RunningEngine {
       clock: this.#clock,
       counts: this.#counts,
       prefilled: { tokens: 0, busyUs: 0 },
+      unforgotten: [],
       phase: 'starting',
+      warm: this.ready,
       role: settings.role,
       saysRole: this.#faults.saysRole,
       openKv: () => this.#openKv(settings, host, generation),

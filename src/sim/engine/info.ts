@@ -1,6 +1,6 @@
 import type { Role } from '../../plan/types.ts';
 import type { Model } from './model.ts';
-import { known } from './release.ts';
+import { known, NEWER, OLDER } from './release.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Settings } from './settings.ts';
 
@@ -90,49 +90,59 @@ const NO_GRAPHS = {
 
 /** Every flag by its name, and what was resolved from them. Keys in clear, as the real one shows them; the role of the flags, whatever /pd_role_switch did. */
 export function serverInfo(settings: Settings, model: Model, scheduler: Scheduler) {
+  const { release, args } = settings;
   const startupTime = { load_weight: 0.01, kv_cache_allocation: 0.66, scheduler_e2e: 4.8, cuda_graph: NO_GRAPHS };
-  const { custom_sigquit_handler: _, ...stateArgs } = settings.args;
   return {
-    ...settings.args,
-    ...(settings.role === 'decode' && { hicache_ratio: null }),
-    launch_command: settings.launchCommand,
-    status: 'ready',
-    max_total_num_tokens: settings.maxTotalTokens,
-    max_req_input_len: maxInputTokens(settings, model),
-    startup_time: { ...startupTime, tokenizer_e2e: 24.4 },
-    hicache_object_layout: {
-      enabled: false,
-      backend: null,
-      page_size: settings.args['page_size'],
-      hicache_object_layout: { pools: [] },
-      reason: 'Hierarchical cache is disabled',
-    },
-    kv_events: null,
-    internal_states: [
-      {
-        ...stateArgs,
-        pp_max_micro_batch_size: settings.maxRunning,
-        disaggregation_decode_retraction_backup:
-          settings.args['disaggregation_decode_retraction_backup'] ?? 'cpu_tensor',
-        world_size: settings.args['tp_size'],
-        startup_time: startupTime,
-        effective_max_running_requests_per_dp: settings.maxRunning,
-        last_gen_throughput: scheduler.throughput,
-        memory_usage: {
-          weight: 0,
-          kvcache: 0.004,
-          startup_available: 190,
-          token_capacity: settings.maxTotalTokens,
-          token_capacity_swa: null,
-          graph: NO_GRAPHS,
-        },
-        decode_cuda_graph_bs: [],
-        decode_cuda_graph_memory_gb: 0,
+    ...args,
+    ...(settings.role === 'decode' && known(release, 'serverInfo', { hicache_ratio: null })),
+    ...known(release, 'serverInfo', {
+      launch_command: settings.launchCommand,
+      status: 'ready',
+      max_total_num_tokens: settings.maxTotalTokens,
+      max_req_input_len: maxInputTokens(settings, model),
+      startup_time: { ...startupTime, tokenizer_e2e: 24.4 },
+      hicache_object_layout: {
+        enabled: false,
+        backend: null,
+        page_size: args['page_size'],
+        hicache_object_layout: { pools: [] },
+        reason: 'Hierarchical cache is disabled',
       },
-    ],
-    version: settings.version,
-    frontend: 'python',
+      kv_events: null,
+      internal_states: [stateOf(settings, scheduler, startupTime)],
+      version: settings.version,
+      frontend: 'python',
+    }),
   };
+}
+
+/** What the scheduler made of the flags. */
+function stateOf({ release, args, maxRunning, maxTotalTokens }: Settings, scheduler: Scheduler, startupTime: object) {
+  const backend = args['attention_backend'];
+  const most = { effective_max_running_requests_per_dp: maxRunning };
+  return known(release, 'state', {
+    ...args,
+    ...(release.has(OLDER) && { prefill_attention_backend: backend, decode_attention_backend: backend }),
+    pp_max_micro_batch_size: maxRunning,
+    disaggregation_decode_retraction_backup: args['disaggregation_decode_retraction_backup'] ?? 'cpu_tensor',
+    use_mla_backend: false,
+    _mx_config_cache: {},
+    world_size: args['tp_size'],
+    startup_time: startupTime,
+    ...(release.has(NEWER) && most),
+    last_gen_throughput: scheduler.throughput,
+    memory_usage: known(release, 'memory', {
+      weight: 0,
+      kvcache: 0.004,
+      startup_available: 190,
+      token_capacity: maxTotalTokens,
+      token_capacity_swa: null,
+      graph: release.has(NEWER) ? NO_GRAPHS : 0,
+    }),
+    decode_cuda_graph_bs: [],
+    decode_cuda_graph_memory_gb: 0,
+    ...most, // Where it is not told above.
+  });
 }
 
 /** The state at this moment; unlike the gauges of /metrics it is never old. */
@@ -154,14 +164,13 @@ export function loads(
   if (!release.sumsLoads) {
     return { ...known(release, 'loads', answer), loads: [known(release, 'load', load)] };
   }
-  // Until 0.5.12 what is null is left out, and so is the time of a load.
-  const present = Object.entries(known(release, 'load', load)).filter(
-    ([key, value]) => value !== null && key !== 'timestamp',
-  );
+  // Until 0.5.12 what is null is left out, which the rank of an engine without others is, and so is the time of a load.
+  const { timestamp: _, dp_rank: __, max_running_requests, memory, disaggregation, queues, ...counts } = load;
+  const sections = { max_running_requests, memory, disaggregation, queues, num_total_reqs: running + waiting };
   return {
     ...known(release, 'loads', answer),
     dp_rank_count: 1,
-    loads: [{ ...Object.fromEntries(present), num_total_reqs: running + waiting }],
+    loads: [known(release, 'load', { ...counts, ...sections })],
     aggregate: {
       total_running_reqs: running,
       total_waiting_reqs: waiting,

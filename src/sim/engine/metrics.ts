@@ -16,15 +16,17 @@ interface Row {
 export class Metrics {
   readonly #families = new Map<string, { readonly family: Family; readonly rows: Map<string, Row> }>();
   readonly #model: string;
+  readonly #release: Release;
   /** Names that this release has for a family, where those are others. */
   readonly #names: Readonly<Record<string, string>>;
 
   constructor({ role, model, release }: { role: Role | 'null'; model: string; release: Release }) {
     this.#model = model;
+    this.#release = release;
     this.#names = { num_prefill_bootstrap_queue_reqs: `num_prefill_${release.bootstrapQueue}_queue_reqs` };
     for (const family of FAMILIES) {
       if (family.only !== undefined && role !== 'null' && family.only !== role) continue;
-      if (release.lacks('metrics', family.name)) continue;
+      if (!release.has(family)) continue;
       this.#families.set(family.name, { family, rows: new Map() });
       for (const labels of family.rows ?? [{}]) this.set(family.name, labels, family.idle ?? 0);
     }
@@ -64,15 +66,21 @@ export class Metrics {
       .concat('\n');
   }
 
-  #row(name: string, labels: Labels): Row | undefined {
+  #row(name: string, given: Labels): Row | undefined {
     const entry = this.#families.get(name);
     if (entry === undefined) return undefined;
+    const { is_streaming: _, ...others } = given;
+    const labels = this.#unlabelled(entry.family) ? others : given;
     const key = JSON.stringify(labels);
     const there = entry.rows.get(key);
     if (there !== undefined) return there;
     const row: Row = { labels, value: 0, buckets: (entry.family.buckets ?? []).map(() => 0).concat(0), count: 0 };
     entry.rows.set(key, row);
     return row;
+  }
+
+  #unlabelled(family: Family): boolean {
+    return family.labels === 'engine' && !this.#release.labelsRequests;
   }
 
   #nameOf({ name }: Family): string {
@@ -82,7 +90,8 @@ export class Metrics {
   #lines(family: Family, row: Row, role: Role | 'null'): string[] {
     const name = `sglang:${this.#nameOf(family)}`;
     const common = {
-      ...(family.labels !== 'none' && { engine_type: role === 'null' ? 'unified' : role, model_name: this.#model }),
+      ...(family.labels !== 'none' && { model_name: this.#model }),
+      ...(family.labels !== 'none' && !this.#unlabelled(family) && { engine_type: role === 'null' ? 'unified' : role }),
       ...(family.labels === 'scheduler' && { moe_ep_rank: '0', pp_rank: '0', tp_rank: '0' }),
     };
     const labels = { ...common, ...row.labels };

@@ -7,7 +7,7 @@ import type { KvServer } from './kv.ts';
 import type { Metrics } from './metrics.ts';
 import type { Model } from './model.ts';
 import { Aborted, type Scheduler } from './scheduler.ts';
-import type { Release } from './release.ts';
+import { known, type Release } from './release.ts';
 import type { Settings } from './settings.ts';
 
 /** What the HTTP side of an engine works on; engine.ts moves `phase` on, /pd_role_switch `role` and `kv`. */
@@ -19,7 +19,11 @@ export interface Serving {
   readonly metrics: Metrics;
   readonly counts: { received: number; answered: number; failed: number; aborted: number; crossed: number };
   readonly prefilled: { tokens: number; busyUs: number };
+  /** Refused requests that count as open for ever. */
+  readonly unforgotten: string[];
   phase: 'starting' | 'ready' | 'draining';
+  /** Resolves once the warm-up ended. */
+  readonly warm: Promise<void>;
   /** The role it acts in. */
   role: Role | 'null';
   /** The role it claims, where a fault makes that another. */
@@ -39,6 +43,8 @@ interface Route {
   readonly access: Access;
   /** False in a release that does not have the page. Default: all have it. */
   readonly in?: (release: Release) => boolean;
+  /** The scheduler tells what the page says. */
+  readonly asksScheduler?: boolean;
   readonly GET?: Handler;
   readonly POST?: Handler;
 }
@@ -59,14 +65,15 @@ const ROUTES: Readonly<Record<string, Route>> = {
   '/health_generate': { access: 'open', GET: health },
   '/ready': { access: 'open', in: ({ hasReady }) => hasReady, GET: ready },
   '/ping': { access: 'api', GET: ping },
-  '/get_load': { access: 'api', in: ({ hasGetLoad }) => hasGetLoad, GET: sayLoad },
+  '/get_load': { access: 'api', in: ({ hasGetLoad }) => hasGetLoad, asksScheduler: true, GET: sayLoad },
   '/v1/models': { access: 'api', GET: ({ settings, model }, _, res) => json(res, 200, models(settings, model)) },
   '/model_info': { access: 'api', GET: sayModelInfo },
   '/get_model_info': { access: 'api', GET: sayModelInfo },
-  '/server_info': { access: 'api', GET: sayServerInfo },
-  '/get_server_info': { access: 'api', GET: sayServerInfo },
+  '/server_info': { access: 'api', asksScheduler: true, GET: sayServerInfo },
+  '/get_server_info': { access: 'api', asksScheduler: true, GET: sayServerInfo },
   '/v1/loads': {
     access: 'api',
+    asksScheduler: true,
     GET: (serving, _, res) =>
       json(res, 200, loads(serving.settings, serving.scheduler, serving.saysRole ?? serving.role, serving.prefilled)),
   },
@@ -109,6 +116,9 @@ async function handle(serving: Serving, req: IncomingMessage, res: ServerRespons
   if (route === undefined) return json(res, 404, { detail: 'Not Found' });
   const act = route[req.method as 'GET' | 'POST'];
   if (act === undefined) return json(res, 405, { detail: 'Method Not Allowed' });
+  if (route.asksScheduler && release.warmupHoldsScheduler && serving.role === 'prefill') {
+    await serving.clock.race(serving.warm);
+  }
   await act(serving, req, res);
 }
 
@@ -153,14 +163,16 @@ function ping(serving: Serving, req: IncomingMessage, res: ServerResponse): void
 function sayLoad({ settings, scheduler }: Serving, _: IncomingMessage, res: ServerResponse): void {
   const waiting = scheduler.count('bootstrap', 'waiting', 'prealloc', 'transfer');
   json(res, 200, [
-    {
-      dp_rank: 0,
+    known(settings.release, 'getLoad', {
+      rid: null,
+      http_worker_ipc: null,
+      dp_rank: null,
       num_reqs: scheduler.count('running') + waiting,
       num_waiting_reqs: waiting,
       num_tokens: scheduler.usedTokens + scheduler.waitingTokens,
-      ...(settings.release.sumsLoads ? {} : { num_pending_tokens: scheduler.waitingTokens }),
+      num_pending_tokens: scheduler.waitingTokens,
       ts_tic: performance.now() / 1000,
-    },
+    }),
   ]);
 }
 
@@ -174,8 +186,8 @@ function sayServerInfo({ settings, model, scheduler }: Serving, _: IncomingMessa
 
 function oneModel({ settings, model }: Serving, path: string, res: ServerResponse): void {
   const name = decodeURIComponent(path.slice('/v1/models/'.length));
-  const [known] = models(settings, model).data;
-  if (name === settings.servedModelName) return json(res, 200, known);
+  const [served] = models(settings, model).data;
+  if (name === settings.servedModelName) return json(res, 200, served);
   const message = `The model '${name}' does not exist`;
   json(res, 404, { error: { message, type: 'invalid_request_error', param: 'model', code: 'model_not_found' } });
 }

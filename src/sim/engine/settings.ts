@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { parse as parseYaml } from 'yaml';
 import type { Role } from '../../plan/types.ts';
-import flagDefaults from './flag-defaults.json' with { type: 'json' };
+import newestDefaults from './flag-defaults.json' with { type: 'json' };
+import oldestDefaults from './flag-defaults-0.5.10.post1.json' with { type: 'json' };
 import { flagTable } from './flag-table.ts';
 import { parseArgv, UsageError, type FlagValue } from './flags.ts';
 import { NEWEST, releaseOf, type Release } from './release.ts';
@@ -33,12 +34,18 @@ export interface Settings {
   readonly logRequests: boolean;
 }
 
+/** The settings of an engine that is told none, of the recorded versions. */
+const DEFAULTS: Readonly<Record<Release['settings'], object>> = {
+  '0.5.10.post1': oldestDefaults,
+  '0.5.23': newestDefaults,
+};
 const DEFAULT_MAX_RUNNING = 2048;
 const DEFAULT_MAX_TOTAL_TOKENS = 1_048_576;
 
 /** Reads argv and the file of --config, which counts as flags before the others. Throws UsageError. */
 export async function readSettings(options: EngineOptions): Promise<Settings> {
   const version = options.version ?? NEWEST;
+  const release = releaseOf(version);
   const table = flagTable(version);
   const own = parseArgv(options.argv, table);
   const configFile = own.get('config');
@@ -54,15 +61,18 @@ export async function readSettings(options: EngineOptions): Promise<Settings> {
   const modelPath = value('model-path', '');
   const role = value<string>('disaggregation-mode', 'null') as Role | 'null';
   const later = new Set(Object.keys(flagTable('')).filter((flag) => !Object.hasOwn(table, flag)));
-  const defaults = Object.entries(flagDefaults).filter(([name]) => !later.has(name.replaceAll('_', '-')));
+  const defaults = Object.fromEntries(
+    Object.entries(DEFAULTS[release.settings]).filter(([name]) => !later.has(name.replaceAll('_', '-'))),
+  );
   const args: Record<string, unknown> = {
-    ...Object.fromEntries(defaults),
+    ...defaults,
     model_path: modelPath,
     tokenizer_path: modelPath,
     served_model_name: modelPath,
     // What the two roles resolve differently without being told.
     load_balance_method: role === 'prefill' ? 'follow_bootstrap_room' : 'round_robin',
-    ...(role === 'decode' && { disaggregation_decode_extra_slots: 0 }),
+    ...(role === 'decode' &&
+      'disaggregation_decode_extra_slots' in defaults && { disaggregation_decode_extra_slots: 0 }),
     ...Object.fromEntries([...given].map(([flag, its]) => [flag.replaceAll('-', '_'), its])),
   };
   delete args['config'];
@@ -71,7 +81,7 @@ export async function readSettings(options: EngineOptions): Promise<Settings> {
     args,
     launchCommand: options.argv.join(' '),
     version,
-    release: releaseOf(version),
+    release,
     role,
     modelPath,
     servedModelName: args['served_model_name'] as string,
