@@ -69,7 +69,10 @@ async function logsOf(
     throw new DeployError({
       code: 'USAGE',
       message: deployment === undefined ? `${name} was never deployed` : `${name} has no deployment ${deployment}`,
-      remedy: first && last ? `There are ${first.deployment} to ${last.deployment}: \`tandem history ${name}\`.` : '',
+      remedy:
+        first && last
+          ? `\`tandem history ${name}\` has ${first === last ? '' : `${first.deployment} to `}${last.deployment}.`
+          : `Deploy it: \`tandem deploy FILE\`.`,
       retryable: false,
     });
   }

@@ -95,7 +95,7 @@ describe('the logs of a deployment that failed', () => {
     expect(await tandem('logs', 'told', '--deployment', '9')).toMatchObject({
       exitCode: 2,
       json: {
-        error: { code: 'USAGE', message: 'told has no deployment 9', remedy: expect.stringContaining('1 to 2') },
+        error: { code: 'USAGE', message: 'told has no deployment 9', remedy: '`tandem history told` has 1 to 2.' },
       },
     });
     expect(await tandem('logs', 'told', '--deployment', '1', '--engine', 'decode-7')).toMatchObject({
