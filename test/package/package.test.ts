@@ -1,6 +1,6 @@
 import { chmod, chown, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { execa } from 'execa';
 import { ROOT } from '../support/cli.ts';
@@ -69,6 +69,8 @@ async function linkPackages(into: string): Promise<void> {
 
 suite('the package', () => {
   beforeAll(async () => {
+    // The folders of this run, through which the other user comes to his own.
+    for (const above of [tmpdir(), dirname(tmpdir())]) if (above !== '/tmp' && above !== '/') await chmod(above, 0o711);
     home = await mkdtemp(join(tmpdir(), 'tandem-package-'));
     ends.push(() => rm(home, { recursive: true, force: true }));
     await chown(home, await idOf('-u'), await idOf('-g'));
