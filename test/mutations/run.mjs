@@ -24,7 +24,7 @@ symlinkSync(join(ROOT, '.venv'), join(copy, '.venv'));
 cpSync(join(ROOT, 'dist'), join(copy, 'dist'), { recursive: true });
 
 /** Tests that run the built programs. */
-const BUILT = /^test\/(?:e2e|cli|lab|package)\//;
+const BUILT = /^test\/(?:(?:e2e|cli|lab|package)\/|package\.test)/;
 const build = () => spawnSync('npm', ['run', '--silent', 'build'], { cwd: copy, encoding: 'utf8' });
 const test = ({ test: file, name }) =>
   spawnSync('sh', ['scripts/test.sh', file, ...(name ? ['-t', name] : [])], { cwd: copy, encoding: 'utf8' });
