@@ -13,6 +13,7 @@ import type { Difference } from '../src/facts/host-picture.ts';
 import { byText } from '../src/plan/order.ts';
 import type { LogOutcome } from '../activities/kept-logs.ts';
 import { runForward, runSteps, type Step, type StepState } from '../src/saga/saga.ts';
+import { someRows } from '../src/text/some.ts';
 import { ATTRIBUTES } from './attributes.ts';
 import { eachAt, type Each } from './batch.ts';
 import { describeProgress } from './details.ts';
@@ -270,9 +271,9 @@ export async function conduct(
         ({ host, kind, what, change: how }) => `${host}: ${how === 'left' ? 'there now' : 'gone'}: ${kind} ${what}`,
       );
       update({
-        kept: someOf(kept),
+        kept: someRows(kept, ROWS_MAX),
         difference: differences.slice(0, ROWS_MAX),
-        leftBehind: [...progress.leftBehind, ...someOf(named)],
+        leftBehind: [...progress.leftBehind, ...someRows(named, ROWS_MAX)],
       });
     },
     keptLog: ({ host, unit, ...log }) => {
@@ -357,14 +358,8 @@ function withLogs(failed: Failed, logs: readonly LogRow[]): Failed {
   if (logs.length === 0) return failed;
   const distance = ({ unit, host }: LogRow) => (failed.message.includes(unit) ? 0 : host === failed.host ? 1 : 2);
   const rows = logs.toSorted((a, b) => distance(a) - distance(b) || byText(a.host, b.host) || byText(a.path, b.path));
-  const more = rows.length - LOGS_NAMED;
-  return {
-    ...failed,
-    logs: [
-      ...rows.slice(0, LOGS_NAMED).map(({ host, path }) => `${host}: ${path}`),
-      ...(more > 0 ? [`and ${more} more`] : []),
-    ],
-  };
+  const named = rows.map(({ host, path }) => `${host}: ${path}`);
+  return { ...failed, logs: someRows(named, LOGS_NAMED) };
 }
 
 /** What TandemFailure says of an operation that did as somebody else wanted. */
@@ -413,8 +408,5 @@ function isReset(error: unknown): boolean {
 
 const isEndedBy = (value: unknown): value is EndedBy =>
   typeof value === 'object' && value !== null && 'how' in value && 'actor' in value && typeof value.actor === 'string';
-
-const someOf = (rows: readonly string[]): readonly string[] =>
-  rows.length > ROWS_MAX ? [...rows.slice(0, ROWS_MAX), `and ${rows.length - ROWS_MAX} more`] : rows;
 
 const isHandedOver = (failure: unknown): boolean => failure instanceof Superseded;

@@ -1,3 +1,4 @@
+import { someText } from '../text/some.ts';
 import { groupBy } from '../plan/order.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 
@@ -40,12 +41,7 @@ const NAMED = 3;
 export function failedChecks(failed: readonly Pick<Finding, 'check' | 'host' | 'peer'>[]): string {
   const checks = [...groupBy(failed, ({ check }) => check)].map(([check, rows]) => {
     const places = new Set(rows.map(({ host, peer }) => (peer ? `${host} → ${peer}` : host)));
-    return `${check} on ${firstOf([...places], ', ')}`;
+    return `${check} on ${someText([...places], NAMED)}`;
   });
-  return firstOf(checks, '; ');
+  return someText(checks, NAMED, '; ');
 }
-
-const firstOf = (texts: readonly string[], between: string): string =>
-  [texts.slice(0, NAMED).join(between), ...(texts.length > NAMED ? [`and ${texts.length - NAMED} more`] : [])].join(
-    ' ',
-  );

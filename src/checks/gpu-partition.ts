@@ -1,3 +1,4 @@
+import { someText } from '../text/some.ts';
 import type { GpuRecord } from '../facts/gpu-record.ts';
 import { productNamed } from '../facts/products.ts';
 import { type HostCheck, cannotTell, fail, list, pass } from './host-check.ts';
@@ -19,9 +20,8 @@ export const gpuPartition: HostCheck = {
     );
     if (cut.length > 0) {
       const modes = [...new Set(cut.map((gpu) => `${gpu.computePartition ?? '?'}/${gpu.memoryPartition ?? '?'}`))];
-      const first = cut.slice(0, 8).map(gpuName);
       return fail(
-        `${list(modes)} on ${list(first)}${cut.length > first.length ? ` and ${cut.length - first.length} more` : ''}; ${WANTED}`,
+        `${list(modes)} on ${someText(cut.map(gpuName), 8)}; ${WANTED}`,
         'Set them back: `sudo amd-smi set --compute-partition SPX` and `sudo amd-smi set --memory-partition NPS1`.',
       );
     }

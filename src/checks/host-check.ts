@@ -1,3 +1,4 @@
+import { someText } from '../text/some.ts';
 import type { HostFacts } from '../facts/host-facts.ts';
 import type { Judgement } from './check.ts';
 import type { HostDemand } from './demand.ts';
@@ -25,7 +26,4 @@ export const cannotTell = (
 const LIST_LIMIT = 128;
 
 /** "0, 1, 2" */
-export const list = (items: readonly (string | number)[]): string =>
-  items.length <= LIST_LIMIT
-    ? items.join(', ')
-    : `${items.slice(0, LIST_LIMIT).join(', ')} and ${items.length - LIST_LIMIT} more`;
+export const list = (items: readonly (string | number)[]): string => someText(items, LIST_LIMIT);

@@ -301,9 +301,10 @@ function parse(text: string): UnitState[] {
   });
 }
 
-/** Names become folders. */
-function named(name: string): string {
-  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(name)) throw new TypeError(`not a name of a job: ${JSON.stringify(name)}`);
+/** Names of units and clusters become folders and files. */
+export const isName = (name: string): boolean => /^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(name);
+export function named(name: string): string {
+  if (!isName(name)) throw new TypeError(`not a name of a unit: ${JSON.stringify(name)}`);
   return name;
 }
 

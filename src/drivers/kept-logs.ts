@@ -1,6 +1,8 @@
 import { DeployError } from '../errors.ts';
 import { ending, type Raw } from '../text/raw.ts';
+import { isName, named } from './jobs.ts';
 import { lastLines } from './last-lines.ts';
+import { numberAfter } from './picture-look.ts';
 import type { Host, KeptLog, KeptLogs, LoggedUnit, Output } from './types.ts';
 
 const SHORT_MS = 30_000;
@@ -71,7 +73,7 @@ export function hostKeptLogs(host: Host): KeptLogs {
       const { stdout } = await must('listed', script(LIST, []));
       return keptIn(stdout, await folder(), cluster).flatMap(({ file, ...log }) => {
         const name = file.slice(0, -SUFFIX.length);
-        return file.endsWith(SUFFIX) && NAME.test(name) ? [{ ...log, cluster, name }] : [];
+        return file.endsWith(SUFFIX) && isName(name) ? [{ ...log, cluster, name }] : [];
       });
     },
 
@@ -97,22 +99,15 @@ export function keptIn(
   return text.split('\n').flatMap((line) => {
     const [bytes, path = ''] = line.split('\t');
     const [directory, file = ''] = path.split('/');
-    const deployment = directory!.slice(cluster.length + 1);
-    if (!directory!.startsWith(`${cluster}-`) || !/^\d+$/.test(deployment)) return [];
-    return [{ deployment: Number(deployment), file, path: `${folder}/${path}`, bytes: Number(bytes) }];
+    const deployment = numberAfter(`${cluster}-`, directory!, '');
+    if (deployment === undefined) return [];
+    return [{ deployment, file, path: `${folder}/${path}`, bytes: Number(bytes) }];
   });
 }
 
 const SUFFIX = '.log';
 const deploymentOf = ({ cluster, deployment }: LoggedUnit) => `${named(cluster)}-${deployment}`;
 const pathOf = (folder: string, unit: LoggedUnit) => `${folder}/${deploymentOf(unit)}/${named(unit.name)}${SUFFIX}`;
-
-/** Names become folders and files. */
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
-function named(name: string): string {
-  if (!NAME.test(name)) throw new TypeError(`not a name of a unit: ${JSON.stringify(name)}`);
-  return name;
-}
 
 function unusable({ ref: { name, stateDir, user } }: Host, what: string, evidence: Raw): DeployError {
   return new DeployError({

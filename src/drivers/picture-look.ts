@@ -116,3 +116,9 @@ export function unitNumber(cluster: string, name: string): number | undefined {
   return number === undefined ? undefined : Number(number);
 }
 const UNIT_END = /^(?:prefill|decode|router|weights)-\d+-(\d+)$/;
+
+/** The number between two texts, where a text is just that. */
+export function numberAfter(begin: string, text: string, end: string): number | undefined {
+  const middle = text.startsWith(begin) && text.endsWith(end) ? text.slice(begin.length, text.length - end.length) : '';
+  return /^\d+$/.test(middle) ? Number(middle) : undefined;
+}

@@ -4,7 +4,7 @@ import { hostPicture, unitRow, type HostPicture, type Kept, type PictureScope } 
 import { listeningPorts } from '../facts/listening-ports.ts';
 import { dockerFailure } from './docker.ts';
 import { keptIn, LIST } from './kept-logs.ts';
-import { LOOK, unitNumber, wordsOf, type Places } from './picture-look.ts';
+import { LOOK, numberAfter, unitNumber, wordsOf, type Places } from './picture-look.ts';
 import { jobsSeen, processRows, readLook, type Look, type Ownership } from './picture-processes.ts';
 import { LABELS, type Command, type Host, type Output } from './types.ts';
 import { weightsCorrupt } from './weights/errors.ts';
@@ -167,12 +167,6 @@ function filesOf({ files, partials, unmarked, asides }: Look, scope: Places, own
     ...(unmarked.some((work) => ofOurs(work) !== undefined) ? [`${modelPath}/ without its completion mark`] : []),
     ...asides.filter(({ content }) => content.startsWith(`${own},`)).map(({ name }) => `${leaseDir}/${name}`),
   ];
-}
-
-/** The number between two texts, where a text is just that. */
-function numberAfter(begin: string, text: string, end: string): number | undefined {
-  const middle = text.startsWith(begin) && text.endsWith(end) ? text.slice(begin.length, text.length - end.length) : '';
-  return /^\d+$/.test(middle) ? Number(middle) : undefined;
 }
 
 /** Mount points in our folders; in those of other clusters they are not ours, and stateDir itself may well be one. */

@@ -1,3 +1,5 @@
+import { someRows } from '../text/some.ts';
+
 /** The kinds of things that Tandem can leave on a host. */
 export const THINGS = ['container', 'job', 'process', 'file', 'port', 'mount', 'lease', 'router-entry'] as const;
 
@@ -52,8 +54,7 @@ export function hostPicture(
 ): HostPicture {
   const things = THINGS.flatMap((kind) => {
     const all = [...new Set(rows[kind])].toSorted();
-    const more = all.length - ROWS_LIMIT;
-    return all.length === 0 ? [] : [[kind, more > 0 ? [...all.slice(0, ROWS_LIMIT), `and ${more} more`] : all]];
+    return all.length === 0 ? [] : [[kind, someRows(all, ROWS_LIMIT)]];
   });
   const order = ({ kind, what }: Kept) => `${kind} ${what}`;
   return {

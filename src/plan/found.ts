@@ -1,3 +1,4 @@
+import { someText } from '../text/some.ts';
 import { DeployError } from '../errors.ts';
 import { byText, groupBy } from './order.ts';
 import type { FoundUnit, Inventory } from './types.ts';
@@ -125,7 +126,4 @@ export function onlyInstallation(cluster: string, inventory: Inventory): string 
 
 const NAMED_MAX = 8;
 
-const some = (rows: readonly string[]): string =>
-  rows.length <= NAMED_MAX
-    ? rows.join(', ')
-    : `${rows.slice(0, NAMED_MAX).join(', ')} and ${rows.length - NAMED_MAX} more`;
+const some = (rows: readonly string[]): string => someText(rows, NAMED_MAX);

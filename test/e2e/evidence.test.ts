@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { execa } from 'execa';
-import { CLI, runCli } from '../support/cli.ts';
+import { CLI, runVerb } from '../support/cli.ts';
 import { patient, patientSeconds } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
 import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
@@ -34,11 +34,8 @@ afterAll(async () => {
 });
 
 const env = () => ({ TEMPORAL_ADDRESS: stack.client.settings.origin, TEMPORAL_NAMESPACE: 'default' });
-async function tandem(...args: readonly string[]) {
-  const timeoutMs = patient(300_000);
-  const { stdout, exitCode } = await runCli(args, { address: stack.client.settings.origin, timeoutMs });
-  return { exitCode, json: (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown> };
-}
+const tandem = (...args: readonly string[]) =>
+  runVerb(args, { address: stack.client.settings.origin, timeoutMs: patient(300_000) });
 const keptOn = async (host: string) =>
   (await stack.kept())[host]!.logs.map((row) => row.slice(0, row.lastIndexOf(' ')));
 

@@ -9,7 +9,7 @@ import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { EVERY_CASE } from '../support/choice.ts';
 import { patient } from '../support/patience.ts';
 import { until } from '../support/processes.ts';
-import { runCli } from '../support/cli.ts';
+import { runVerb } from '../support/cli.ts';
 import { hostIn, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 
 /** What is left to do when more is lost than a process: Temporal's database, a host, a container, the owner of a lease. */
@@ -44,15 +44,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Runs a verb as an operator does; its JSON, exit code and what it said beside. */
-async function tandem(...args: readonly string[]) {
-  const { stdout, stderr, exitCode } = await runCli(args, {
-    address: stack.client.settings.origin,
-    timeoutMs: patient(300_000),
-    env: { TANDEM_ACTOR: 'ada' },
-  });
-  return { exitCode, stderr, json: (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown> };
-}
+const tandem = (...args: readonly string[]) =>
+  runVerb(args, { address: stack.client.settings.origin, timeoutMs: patient(300_000), env: { TANDEM_ACTOR: 'ada' } });
 
 /** Temporal's database is gone: a new server at the same address knows nothing, and the Temporal worker finds it again. */
 async function loseDatabase(): Promise<void> {

@@ -17,6 +17,12 @@ export const runCli = (
     timeout: timeoutMs,
   });
 
+/** The same; its JSON, exit code and what it said beside. */
+export async function runVerb(...[args, options]: Parameters<typeof runCli>) {
+  const { stdout, stderr, exitCode } = await runCli(args, options);
+  return { exitCode, stderr, json: (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown> };
+}
+
 /** Runs a verb whose output goes into a pipe that nobody reads any more, from the first byte on: its errors, and "exit N". */
 export async function toNobody(args: readonly string[], env: Readonly<Record<string, string>>) {
   const line = 'exec 3> >(true); wait $!; "$@" 1>&3 3>&-; echo "exit $?"';

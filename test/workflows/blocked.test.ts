@@ -24,12 +24,18 @@ const blocked = async (workflowId: string) => {
   return await eventually(look, { ...LIMIT, what: `${workflowId} is blocked` });
 };
 
-it('an operation that another release cannot replay is blocked, is ended by force, and the cluster goes on', async () => {
-  const spec = specOf('changed', { prefill: 1, decode: 1 }, { p: 1, d: 1 });
+/** A deploy of a cluster of this name that waits for an engine. */
+async function deployThatWaits(name: string) {
+  const spec = specOf(name, { prefill: 1, decode: 1 }, { p: 1, d: 1 });
   const site = operations.open(spec);
   site.trouble({ at: ({ activity }) => activity === 'awaitEngine', what: 'hangs' });
   const first = await operations.begin(spec);
   await until('it waits for an engine', () => site.calls.some(({ activity }) => activity === 'awaitEngine'), LIMIT);
+  return { spec, site, first };
+}
+
+it('an operation that another release cannot replay is blocked, is ended by force, and the cluster goes on', async () => {
+  const { spec, site, first } = await deployThatWaits('changed');
   expect(await stands(first.workflowId)).toBeUndefined();
   await operations.changeWorkflows('test/support/other-workflows.ts');
   // What it waits for comes to nothing, so that its workflow has something to do.
@@ -75,11 +81,7 @@ it.each(
 });
 
 it('an entity that another release cannot replay is shown as blocked by status and list, and terminate brings it back', async () => {
-  const spec = specOf('entity', { prefill: 1, decode: 1 }, { p: 1, d: 1 });
-  const site = operations.open(spec);
-  site.trouble({ at: ({ activity }) => activity === 'awaitEngine', what: 'hangs' });
-  const first = await operations.begin(spec);
-  await until('it waits for an engine', () => site.calls.some(({ activity }) => activity === 'awaitEngine'), LIMIT);
+  const { spec, site, first } = await deployThatWaits('entity');
   await operations.changeWorkflows('test/support/other-entity.ts');
   const shown = async () => {
     const begun = performance.now();
