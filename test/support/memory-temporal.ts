@@ -20,7 +20,7 @@ import { endedWithSuite } from './ends.ts';
 import { MemorySite, type ActivityName } from './memory-site.ts';
 import { ANSWER_MS } from './patience.ts';
 import { awaitRow, startTemporal } from './temporal.ts';
-import { workflowBundle } from './workflow-bundle.ts';
+import { quickBundle } from './workflow-bundle.ts';
 
 export const SITE = 'memory';
 const NAMESPACE = 'default';
@@ -71,7 +71,7 @@ export async function startOperations({
     const worker = await Worker.create({
       ...common,
       taskQueue: WORKFLOW_QUEUE,
-      workflowBundle: await workflowBundle(index),
+      workflowBundle: await quickBundle(index),
       activities: createTemporalActivities(),
     });
     return { worker, ended: worker.run() };

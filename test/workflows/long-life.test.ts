@@ -12,7 +12,7 @@ import { patient } from '../support/patience.ts';
 import { eventually } from '../support/processes.ts';
 import { aSpec } from '../support/specs.ts';
 import { startTemporal } from '../support/temporal.ts';
-import { workflowBundle } from '../support/workflow-bundle.ts';
+import { quickBundle } from '../support/workflow-bundle.ts';
 
 const OPERATIONS = EVERY_CASE ? 2_000 : 50;
 const SPEC_BYTES = 27 * 1024;
@@ -25,7 +25,7 @@ let worker: Worker;
 let running: Promise<void>;
 
 beforeAll(async () => {
-  const bundle = await workflowBundle('test/support/empty-operations.ts');
+  const bundle = await quickBundle('test/support/empty-operations.ts');
   env = await startTemporal();
   client = await connectClient({
     connectionOptions: { address: env.address },
