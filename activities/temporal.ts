@@ -109,6 +109,17 @@ export const createTemporalActivities = () =>
         };
       },
 
+      /** Who terminated a workflow in Temporal, and why; empty where Temporal does not know any more. */
+      async whoTerminated({ workflowId }: { readonly workflowId: string }): Promise<Required<By>> {
+        try {
+          const { by } = await readRun(handleOf(workflowId));
+          return { actor: by?.actor ?? '', reason: by?.reason ?? '' };
+        } catch (error) {
+          if (error instanceof WorkflowNotFoundError) return { actor: '', reason: '' };
+          throw error;
+        }
+      },
+
       /** Terminates an operation and its batches. One that has ended is no error. */
       async terminateOperation({ workflowId, by }: { readonly workflowId: string; readonly by: By }): Promise<void> {
         const reason = `forced by ${by.actor}${by.reason ? `: ${by.reason}` : ''}`;

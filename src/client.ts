@@ -17,7 +17,15 @@ import type { Finding } from './checks/check.ts';
 import { diagnose, type Present } from './diagnose.ts';
 import { DeployError, ERROR_CODES, type ErrorCode } from './errors.ts';
 import { connectionSettings, connectTemporal, dataConverter, type ConnectionSettings } from './connection.ts';
-import { failingWhy, mendEntity, standstillOf, timeOf, waitingSince, type Standstill } from './standstill.ts';
+import {
+  failingWhy,
+  mendEntity,
+  standstillOf,
+  timeOf,
+  waitingSince,
+  withBatches,
+  type Standstill,
+} from './standstill.ts';
 import { isAway, isDeadline, isNotYet, lastError, noWorker, temporalFailure, textOf } from './temporal-failure.ts';
 import type { HeldLease } from './drivers/types.ts';
 import type { ClusterSpec } from './spec/schema.ts';
@@ -318,11 +326,15 @@ export async function connectClient(
     );
     for (let presentMs = 0; ;) {
       if (await Promise.race([over, delay(LOOK_AGAIN_MS, false)])) return await result;
-      const { raw } = await handle.describe();
-      const since = timeOf(raw.pendingWorkflowTask?.scheduledTime);
-      const untaken = since !== undefined && Date.now() - since >= requestValidMs;
+      const all = (await withBatches(client, handle.workflowId)).map(({ raw }) => raw);
+      const untaken = all.some(({ pendingWorkflowTask }) => {
+        const since = timeOf(pendingWorkflowTask?.scheduledTime);
+        return since !== undefined && Date.now() - since >= requestValidMs;
+      });
       // One that began may have lost its Temporal worker, or wait until one has room.
-      const waits = (raw.pendingActivities ?? []).some((activity) => waitingSince(activity) !== undefined);
+      const waits = all.some(({ pendingActivities }) =>
+        (pendingActivities ?? []).some((activity) => waitingSince(activity) !== undefined),
+      );
       if (!untaken && (!waits || Date.now() - presentMs < requestValidMs)) continue;
       if (!untaken && (await present(site)) === 'site') presentMs = Date.now();
       else {

@@ -1,4 +1,4 @@
-import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
 import proto from '@temporalio/proto';
 import { clusterWorkflowId, WORKFLOW_QUEUE } from '../workflows/messages.ts';
 import type { Present } from './diagnose.ts';
@@ -32,15 +32,35 @@ export interface Sources {
   readonly siteOf: (cluster: string) => Promise<string>;
 }
 
-/** Why an operation of a cluster, or its entity, does not go on; undefined where it does. */
+/** Why an operation of a cluster, or its entity, does not go on; undefined where it does, or is about to be started. */
 export async function standstillOf(
-  { client, present, siteOf }: Sources,
+  sources: Sources,
   cluster: string,
   workflowId: string,
 ): Promise<Standstill | undefined> {
-  const described = await describe(client, workflowId);
-  if (!described) return undefined; // Its entity is about to start it.
-  const { raw, runId } = described;
+  for (const one of await withBatches(sources.client, workflowId)) {
+    const found = await standstillIn(sources, cluster, one);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** A workflow, unless it is not there, and then the batches that do its fan-outs. */
+export async function withBatches(
+  client: Client,
+  workflowId: string,
+): Promise<readonly WorkflowExecutionDescription[]> {
+  const own = await describe(client, workflowId);
+  const batches = (own?.raw.pendingChildren ?? []).filter(({ workflowTypeName }) => workflowTypeName === 'batch');
+  const described = await Promise.all(batches.map((batch) => describe(client, batch.workflowId!)));
+  return [own, ...described].filter((one) => one !== undefined);
+}
+
+async function standstillIn(
+  { client, present, siteOf }: Sources,
+  cluster: string,
+  { raw, runId, workflowId }: WorkflowExecutionDescription,
+): Promise<Standstill | undefined> {
   const task = raw.pendingWorkflowTask;
   const attempt = task?.attempt ?? 0;
   if (attempt >= BLOCKED_FROM_ATTEMPT) return await blockedBy(client, cluster, { workflowId, runId, attempt });

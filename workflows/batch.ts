@@ -13,7 +13,7 @@ import { each } from '../src/saga/saga.ts';
 import { ATTRIBUTES } from './attributes.ts';
 import { failedOf, hostIn, refusal } from './failed.ts';
 import type { Failed } from './messages.ts';
-import { activitiesAt, type Act, type Reach } from './proxies.ts';
+import { activitiesAt, temporalWithin, type Act, type Reach } from './proxies.ts';
 import { HEARTBEAT_SECONDS } from './stages.ts';
 
 /**
@@ -137,9 +137,10 @@ interface Waiting {
 }
 
 /** One that was terminated has failed in every call: which of them were made, nobody can tell any more. */
-const runBatch = (number: number, input: BatchInput): Promise<readonly Answer[]> =>
-  executeChild(batch, {
-    workflowId: `${workflowInfo().workflowId}/batch-${number}`,
+function runBatch(number: number, input: BatchInput): Promise<readonly Answer[]> {
+  const workflowId = `${workflowInfo().workflowId}/batch-${number}`;
+  return executeChild(batch, {
+    workflowId,
     args: [input],
     parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
@@ -147,12 +148,12 @@ const runBatch = (number: number, input: BatchInput): Promise<readonly Answer[]>
     staticSummary: `${input.calls[0]!.options.summary} and ${input.calls.length - 1} more`,
   }).catch(async (error: unknown) => {
     if (!(error instanceof ChildWorkflowFailure && error.cause instanceof TerminatedFailure)) throw error;
-    await untilQuiet();
+    const [{ actor, reason }] = await Promise.all([whoTerminated(workflowId), untilQuiet()]);
     const failed: Failed = {
       step: '',
       host: '',
       code: 'TERMINATED',
-      message: `${workflowInfo().workflowId}/batch-${number} was terminated in Temporal`,
+      message: `${workflowId} was terminated in Temporal${actor && ` by ${actor}`}${reason && `: ${reason}`}`,
       evidence: '',
       remedy: 'Run the operation again.',
     };
@@ -160,6 +161,12 @@ const runBatch = (number: number, input: BatchInput): Promise<readonly Answer[]>
     const at = ({ input: one }: Call) => (input.thorough ? hostIn(one) : '');
     return input.calls.map((call) => ({ end: 'failed', failed: { ...failed, host: at(call) } }));
   });
+}
+
+const whoTerminated = (workflowId: string) =>
+  CancellationScope.nonCancellable(() =>
+    temporalWithin(1, `who terminated ${workflowId}`).whoTerminated({ workflowId }),
+  );
 
 /** A batch of an operation belongs to its cluster too; one of a read to none. */
 function clusterAttribute() {

@@ -39,6 +39,8 @@ export interface Operations {
   run(spec: ClusterSpec, operation?: 'deploy' | 'destroy'): Promise<DeploymentRecord>;
   /** Goes on with other workflow code, as a Temporal worker of another release does. `index` is what it bundles. */
   changeWorkflows(index: string): Promise<void>;
+  /** The Temporal workers of the site take nothing more. */
+  leave(): void;
   /** What each step of an ended operation called, in the order in which the workflow asked for it. */
   fanOuts(workflowId: string): Promise<readonly FanOut[]>;
   close(): Promise<void>;
@@ -97,6 +99,9 @@ export async function startOperations({
   const begin: Operations['begin'] = (spec, operation = 'deploy') =>
     client.submit(spec.name, { operation, spec, specDigest: specDigest(spec), actor: 'tester' });
   const ended: Operations['ended'] = (cluster, admitted) => awaitRow(client, cluster, admitted);
+  const leave = () => {
+    for (const worker of serving) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
   return {
     env,
     client,
@@ -113,12 +118,14 @@ export async function startOperations({
       await workflows.ended;
       workflows = await startWorkflows(index);
     },
+    leave,
     async fanOuts(workflowId) {
       return fanOutsIn(await env.client.workflow.getHandle(workflowId).fetchHistory());
     },
     close: endedWithSuite(async () => {
       for (const one of sites.values()) one.release(); // No worker ends before its activities do.
-      for (const worker of [workflows.worker, ...serving]) worker.shutdown();
+      leave();
+      workflows.worker.shutdown();
       await Promise.all([workflows.ended, servingEnded]);
       await client.close();
       await env.teardown();

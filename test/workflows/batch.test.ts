@@ -121,6 +121,7 @@ describe('an operation over more hosts than one history should hold', () => {
 });
 
 const LEFT: unknown = expect.stringMatching(/^lease-gpus: d50: .*\/batch-\d+ was (?:terminated|reset) in Temporal/);
+const BY_WHOM = / was terminated in Temporal by .+: an administrator’s finger slipped$/;
 
 describe('a batch that somebody ends in Temporal while it runs', () => {
   const buttons = () => buttonsOf(operations.env);
@@ -162,6 +163,7 @@ describe('a batch that somebody ends in Temporal while it runs', () => {
       const code = undoing ? 'COMMAND_FAILED' : how === 'reset' ? 'RESET' : 'TERMINATED';
       const row = await operations.ended(spec.name, admitted);
       expect(row).toMatchObject({ outcome, leftBehind: left, failed: { code } });
+      if (code === 'TERMINATED') expect(row.failed?.message).toMatch(BY_WHOM);
 
       const ofBatch = site.calls.filter(({ operation }) => operation === batch);
       expect(new Set(ofBatch.map(({ host }) => host)).size).toBe(ofBatch.length); // None of it was done twice.
@@ -176,4 +178,33 @@ describe('a batch that somebody ends in Temporal while it runs', () => {
       expect(site.serves()).toBe(true);
     },
   );
+});
+
+describe('children that wait for a Temporal worker of the site', () => {
+  it('are told as queued where it is busy, and as no worker where it is gone; a question ends by that name', async () => {
+    const busy = await startOperations({ slots: 1, patience: { requestValidMs: 3_000 } });
+    try {
+      const spec = specOf('waits', { prefill: 1, decode: 1 }, HOSTS);
+      const site = busy.open(spec);
+      site.trouble({ ...on('observeHost', 'd5'), what: 'hangs' });
+      const { workflowId } = await busy.begin(spec);
+      const told = async (kind: string) => {
+        const standstill = await busy.client.standstill(spec.name, workflowId);
+        return standstill?.kind === kind && standstill.why;
+      };
+      expect(await eventually(() => told('queued'), LIMIT)).toMatch(/^observeHost waits until .+ has room$/);
+
+      const question = { spec, cluster: spec.name, installation: 'x', deployment: 2, serving: null };
+      site.trouble({ ...on('observeHost', 'd6'), what: 'hangs' });
+      const asked = busy.client.ask('plan', [question]).catch((error: unknown) => error);
+      await until('the question is at d6', () => site.driverCalls.some(({ host }) => host === 'd6'), LIMIT);
+      busy.leave();
+      expect(await asked).toMatchObject({ code: 'NO_WORKER' });
+      expect(await eventually(() => told('no-worker'), LIMIT)).toMatch(
+        /^no Temporal worker of site .+ takes observeHost$/,
+      );
+    } finally {
+      await busy.close();
+    }
+  });
 });
