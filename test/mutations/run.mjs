@@ -26,13 +26,22 @@ cpSync(join(ROOT, 'dist'), join(copy, 'dist'), { recursive: true });
 /** Tests that run the built programs. */
 const BUILT = /^test\/(?:(?:e2e|cli|lab|package)\/|package\.test)/;
 const build = () => spawnSync('npm', ['run', '--silent', 'build'], { cwd: copy, encoding: 'utf8' });
+/** What a broken line keeps waiting waits to its limit, and nothing else runs on this machine: a part of it is enough. */
+const PATIENCE = '0.3';
 /** `cases: "every"` where the case is not among those that `npm test` chooses. */
 const test = ({ test: file, name, cases }) =>
   spawnSync('sh', ['scripts/test.sh', file, ...(name ? ['-t', name] : [])], {
     cwd: copy,
     encoding: 'utf8',
-    env: { ...process.env, ...(cases ? { TANDEM_CASES: cases } : {}) },
+    env: { ...process.env, TANDEM_PATIENCE: PATIENCE, ...(cases ? { TANDEM_CASES: cases } : {}) },
   });
+/** Tests that pass while nothing is broken, by what chooses them. */
+const sound = new Map();
+const isSound = (row) => {
+  const key = JSON.stringify([row.test, row.name, row.cases]);
+  if (!sound.has(key)) sound.set(key, test(row).status === 0);
+  return sound.get(key);
+};
 
 let survived = 0;
 for (const row of rows) {
@@ -40,7 +49,8 @@ for (const row of rows) {
   const whole = readFileSync(path, 'utf8');
   const parts = whole.split(row.find);
   let told = 'its line is not there once';
-  if (parts.length === 2) {
+  if (parts.length === 2 && !isSound(row)) told = 'FAILS UNBROKEN';
+  else if (parts.length === 2) {
     writeFileSync(path, parts.join(row.replace));
     const built = BUILT.test(row.test) ? build() : undefined;
     const { status, stdout } = built?.status ? built : test(row);

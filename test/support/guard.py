@@ -290,7 +290,10 @@ def read(path):
 
 
 def say(line):
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w", encoding="utf8")  # Whoever read it has gone: all is ended nevertheless.
 
 
 if __name__ == "__main__":

@@ -172,6 +172,17 @@ describe('a guarded run of Jest', () => {
     expect(alive(run.child.pid!)).toBe(false);
   });
 
+  it('whose reader has gone, as a closed terminal has, leaves nothing', async () => {
+    const text = `${LEAVES} it('hangs', () => new Promise((resolve) => setTimeout(resolve, 1e8)));`;
+    const run = guarded(await suite('unheard', text));
+    await until('its process runs', () => sleeping().length === 1);
+    run.child.stdout!.destroy();
+    run.child.stderr!.destroy();
+    process.kill(run.child.pid!, 'SIGHUP');
+    const [exitCode] = (await once(run.child, 'exit')) as [number];
+    expect([exitCode, sleeping(), await rooms()]).toEqual([129, [], []]);
+  });
+
   it('that is killed leaves nothing', async () => {
     const text = `${LEAVES} it('dies', () => process.kill(process.pid, 'SIGKILL'));`;
     const { exitCode, lines } = await guarded(await suite('killed', text)).ended;
