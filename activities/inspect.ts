@@ -1,3 +1,4 @@
+import type { HostLogs } from '../src/operations/questions.ts';
 import { NoAnswer } from '../src/drivers/ask.ts';
 import { engineClient } from '../src/drivers/engine-client.ts';
 import { routerClient } from '../src/drivers/router-client.ts';
@@ -112,12 +113,6 @@ interface HostLogsAsked {
   /** Of all logs of the host together. */
   readonly charactersMax: number;
   readonly secrets: readonly SecretRef[];
-}
-
-export interface HostLogs {
-  readonly names: readonly string[];
-  /** By unit and host, without secrets; what cannot be read says so in its place. */
-  readonly logs: Readonly<Record<string, string>>;
 }
 
 const isMeant = (cluster: string, name: string, wanted: string | undefined): boolean =>

@@ -1,4 +1,6 @@
-import { LABELS, type BreakNote, type Drivers, type HeldLease, type Host } from '../src/drivers/types.ts';
+import type { LeaseRow } from '../src/operations/questions.ts';
+import { LABELS, type BreakNote, type Drivers, type Host } from '../src/drivers/types.ts';
+import type { HeldLease } from '../src/plan/types.ts';
 import { DeployError } from '../src/errors.ts';
 import { gpusOf } from '../src/facts/inventory.ts';
 import { byText } from '../src/plan/order.ts';
@@ -6,13 +8,6 @@ import type { HostRef } from '../src/plan/types.ts';
 import { signal } from './context.ts';
 import { askHost } from './rocm.ts';
 import { raw } from '../src/text/raw.ts';
-
-/** A lease as `lease list` shows it. */
-export interface LeaseRow extends HeldLease {
-  readonly host: string;
-  /** The index that HIP counts by; null where the host's GPUs could not be read, or have none of this address. */
-  readonly gpu: number | null;
-}
 
 const DOCKER_TIMEOUT_MS = 10_000;
 

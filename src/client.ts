@@ -27,28 +27,22 @@ import {
   type Standstill,
 } from './standstill.ts';
 import { isAway, isDeadline, isNotYet, lastError, noWorker, temporalFailure, textOf } from './temporal-failure.ts';
-import type { HeldLease } from './drivers/types.ts';
+import { clusterWorkflowId, WORKFLOW_QUEUE } from './operations/names.ts';
+import type { OperationProgress } from './operations/progress.ts';
+import { type ClusterRecord, targetOf } from './operations/record.ts';
+import type { AdoptRequest, Admitted, BreakRequest, By, OperationRequest } from './operations/requests.ts';
+import type { HeldLease } from './plan/types.ts';
 import type { ClusterSpec } from './spec/schema.ts';
 import {
   adoptCluster,
   breakLeasesOf,
   cancelOperation,
   clusterRecord,
-  clusterWorkflowId,
   forceOperation,
   forgetCluster,
   operate,
   operationProgress,
-  WORKFLOW_QUEUE,
-  type AdoptRequest,
-  type Admitted,
-  type BreakRequest,
-  type By,
-  type ClusterRecord,
-  type OperationProgress,
-  type OperationRequest,
 } from '../workflows/messages.ts';
-import { targetOf } from '../workflows/record.ts';
 import { raw } from './text/raw.ts';
 
 /** How long a request stays valid when nobody takes it, in milliseconds. */

@@ -1,5 +1,5 @@
 import type { Connection } from '@temporalio/client';
-import { activityQueue, WORKFLOW_QUEUE } from '../workflows/messages.ts';
+import { activityQueue, WORKFLOW_QUEUE } from './operations/names.ts';
 import type { Finding } from './checks/check.ts';
 import type { ConnectionSettings } from './connection.ts';
 import { missingSearchAttributes, RETENTION_DAYS } from './temporal-setup.ts';

@@ -1,6 +1,6 @@
 import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
 import proto from '@temporalio/proto';
-import { clusterWorkflowId, WORKFLOW_QUEUE } from '../workflows/messages.ts';
+import { clusterWorkflowId, WORKFLOW_QUEUE } from './operations/names.ts';
 import type { Present } from './diagnose.ts';
 
 const { WorkflowTaskFailedCause } = proto.temporal.api.enums.v1;

@@ -5,7 +5,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { resetFence } from '../activities/fence.ts';
 import { createActivities } from '../activities/index.ts';
 import { createTemporalActivities } from '../activities/temporal.ts';
-import { activityQueue, readQueue, WORKFLOW_QUEUE } from '../workflows/messages.ts';
+import { activityQueue, readQueue, WORKFLOW_QUEUE } from './operations/names.ts';
 import { report } from './cli/output.ts';
 import { connectionSettings, connectTemporal, dataConverter, type ConnectionSettings } from './connection.ts';
 import { createDrivers } from './drivers/index.ts';

@@ -52,8 +52,8 @@ function importOf(item: ModuleItem): { source: string; value: boolean } | undefi
   return item.type === 'ExportAllDeclaration' ? { source: item.source.value, value: true } : undefined;
 }
 
-const PURE = /^src\/(?:spec|plan|facts|checks|sglang|saga|text)\//;
-const PURE_OR_ERRORS = /^src\/(?:(?:spec|plan|facts|checks|sglang|saga|text)\/|errors\.ts$)/;
+const PURE = /^src\/(?:spec|plan|facts|checks|sglang|saga|text|operations)\//;
+const PURE_OR_ERRORS = /^src\/(?:(?:spec|plan|facts|checks|sglang|saga|text|operations)\/|errors\.ts$)/;
 /** Packages without effects: they neither read nor write anything. */
 const PURE_PACKAGES = /^(?:zod|yaml|semver|fastest-levenshtein|@noble\/hashes)(?:\/|$)/;
 const isFile = (target: string) => /^(?:src|workflows|activities|test|bench|scripts)\//.test(target);
@@ -77,6 +77,7 @@ describe('imports point one way:', () => {
       'src/sglang',
       'src/saga',
       'src/text',
+      'src/operations',
       'src/drivers',
       'src/cli',
       'src/sim',
@@ -115,6 +116,11 @@ describe('imports point one way:', () => {
     expect(strays(/^activities\//, allowed, 'pass it in by a driver interface')).toEqual([]);
   });
 
+  it('the CLI knows what operations are, and nothing of how they are carried out', () => {
+    const allowed = ({ target }: Import) => !/^(?:workflows|activities)\//.test(target);
+    expect(strays(/^src\/cli\//, allowed, 'move what both know to src/operations')).toEqual([]);
+  });
+
   it('drivers know nothing of those who use them', () => {
     const allowed = ({ target }: Import) =>
       !isFile(target) || PURE_OR_ERRORS.test(target) || target.startsWith('src/drivers/');
@@ -142,7 +148,7 @@ describe('imports point one way:', () => {
 });
 
 const WORKFLOW_MAY =
-  /^workflows\/|^@temporalio\/(?:workflow|common)$|^src\/(?:(?:spec|plan|facts|checks|sglang|saga|text)\/|errors\.ts$)/;
+  /^workflows\/|^@temporalio\/(?:workflow|common)$|^src\/(?:(?:spec|plan|facts|checks|sglang|saga|text|operations)\/|errors\.ts$)/;
 const SANDBOX_MAY = /^@temporalio\/(?:workflow|common)$|^@noble\/hashes\//;
 
 describe('text from outside', () => {

@@ -12,7 +12,7 @@ import {
 import { each } from '../src/saga/saga.ts';
 import { ATTRIBUTES } from './attributes.ts';
 import { failedOf, hostIn, refusal } from './failed.ts';
-import type { Failed } from './messages.ts';
+import type { Failed } from '../src/operations/outcomes.ts';
 import { activitiesAt, temporalWithin, type Act, type Reach } from './proxies.ts';
 import { HEARTBEAT_SECONDS } from './stages.ts';
 

@@ -17,34 +17,18 @@ import {
   type ChildWorkflowHandle,
   type Workflow,
 } from '@temporalio/workflow';
-import type { HeldLease } from '../src/drivers/types.ts';
-import { admitAdoption, admitBreaking, admitCancel, admitForget, admitOperation, otherRuns } from './admission.ts';
-import { ATTRIBUTES } from './attributes.ts';
-import { handling, refusal, validating } from './failed.ts';
 import {
-  adoptCluster,
-  breakLeasesOf,
-  cancelOperation,
-  clusterRecord,
-  clusterWorkflowId,
-  endOperation,
-  forceOperation,
-  forgetCluster,
-  operate,
-  type AdoptRequest,
-  type Admitted,
-  type BreakRequest,
-  type By,
+  admitAdoption,
+  admitBreaking,
+  admitCancel,
+  admitForget,
+  admitOperation,
+  otherRuns,
+} from '../src/operations/admission.ts';
+import { clusterWorkflowId } from '../src/operations/names.ts';
+import type { EndedBy, OperationFailure, OperationResult, Outcome } from '../src/operations/outcomes.ts';
+import {
   type ClusterRecord,
-  type EndedBy,
-  type OperationFailure,
-  type OperationInput,
-  type OperationRequest,
-  type OperationResult,
-  type Outcome,
-} from './messages.ts';
-import { temporalWithin } from './proxies.ts';
-import {
   admitted,
   adopted,
   dropped,
@@ -56,7 +40,23 @@ import {
   targetOf,
   type Conclusion,
   type Pending,
-} from './record.ts';
+} from '../src/operations/record.ts';
+import type { AdoptRequest, Admitted, BreakRequest, By, OperationRequest } from '../src/operations/requests.ts';
+import type { HeldLease } from '../src/plan/types.ts';
+import { ATTRIBUTES } from './attributes.ts';
+import { handling, refusal, validating } from './failed.ts';
+import {
+  adoptCluster,
+  breakLeasesOf,
+  cancelOperation,
+  clusterRecord,
+  endOperation,
+  forceOperation,
+  forgetCluster,
+  operate,
+  type OperationInput,
+} from './messages.ts';
+import { temporalWithin } from './proxies.ts';
 import { code } from '../src/text/markdown.ts';
 
 /** What a run of the entity hands to the next. */

@@ -1,7 +1,8 @@
 import { hostRef } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
 import { isNoop } from '../src/plan/noop.ts';
-import type { Measured, OperationInput, OperationResult } from './messages.ts';
+import type { OperationInput } from './messages.ts';
+import type { Measured, OperationResult } from '../src/operations/outcomes.ts';
 import { observe } from './observe.ts';
 import { conduct, type OperationStep } from './operation.ts';
 import { presenceAt } from './proxies.ts';

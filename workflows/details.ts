@@ -1,4 +1,4 @@
-import type { OperationProgress, StepProgress } from './messages.ts';
+import type { OperationProgress, StepProgress } from '../src/operations/progress.ts';
 import { code, codeCell } from '../src/text/markdown.ts';
 
 const MARKS: Record<StepProgress['state'], string> = {

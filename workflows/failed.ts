@@ -7,8 +7,9 @@ import {
   TimeoutFailure,
 } from '@temporalio/workflow';
 import type { FailureDetails } from '../activities/failure.ts';
+import { DeployError } from '../src/errors.ts';
 import { HANDED_ON } from './fence.ts';
-import type { Failed } from './messages.ts';
+import type { Failed } from '../src/operations/outcomes.ts';
 
 /** Hosts of failures that do not say theirs: a time-out knows only its activity. */
 const places = new WeakMap<object, string>();
@@ -59,6 +60,8 @@ export function failedOf(several: unknown, step: string): Failed {
       remedy: details?.remedy ?? '',
     };
   }
+  // Of a pure function that workflow code calls.
+  if (cause instanceof DeployError) return failed(step, cause.code, cause.message, cause.remedy, cause.host);
   const message = cause instanceof Error ? cause.message : String(cause);
   return failed(step, isCancellation(error) ? 'CANCELLED' : 'INTERNAL', message, 'Run the operation again.');
 }

@@ -1,5 +1,7 @@
+import type { Health, LogsQuestion, PlanQuestion } from '../src/operations/questions.ts';
 import { isCancellation } from '@temporalio/workflow';
-import type { HostLogs } from '../activities/inspect.ts';
+import type { HostLogs } from '../src/operations/questions.ts';
+import type { Serving } from '../src/plan/types.ts';
 import type { Finding } from '../src/checks/check.ts';
 import { demandsOf } from '../src/checks/demand.ts';
 import type { FoundCluster } from '../src/plan/adopt.ts';
@@ -9,7 +11,6 @@ import { byText } from '../src/plan/order.ts';
 import type { Plan } from '../src/plan/types.ts';
 import type { ClusterSpec, HostSpec } from '../src/spec/schema.ts';
 import { secretRefs } from '../src/spec/secret-refs.ts';
-import type { Serving } from './messages.ts';
 import { eachAt } from './batch.ts';
 import { failedOf } from './failed.ts';
 import { observe, runtimesOn } from './observe.ts';
@@ -20,14 +21,6 @@ import { activitiesAt, presenceAt } from './proxies.ts';
 /** Whether a Temporal worker of a site is there. */
 export async function presence({ site }: { readonly site: string }): Promise<void> {
   await presenceAt(site).present();
-}
-
-export interface PlanQuestion {
-  readonly spec: ClusterSpec;
-  readonly cluster: string;
-  readonly installation: string;
-  readonly deployment: number;
-  readonly serving: Serving | null;
 }
 
 /** What a deploy of this spec would do now. */
@@ -138,14 +131,6 @@ function needsOf(spec: ClusterSpec, { name, gpus }: HostSpec) {
   };
 }
 
-/** What of a cluster answers now. */
-export interface Health {
-  /** By name; null where the engine's host does not answer. */
-  readonly engines: Readonly<Record<string, boolean | null>>;
-  /** What keeps the router from serving; empty where nothing does, null where its host does not answer. */
-  readonly router: string | null;
-}
-
 /** Asks every engine and the router. */
 export async function health({
   serving,
@@ -183,17 +168,6 @@ export async function health({
     asked,
   ]);
   return { engines, router };
-}
-
-export interface LogsQuestion {
-  readonly spec: ClusterSpec;
-  readonly serving: Serving | null;
-  readonly installation: string;
-  /** Only this unit, by its name or as "prefill-0" or "router". */
-  readonly unit?: string;
-  /** Only what this deployment made, and then what was kept when an undo removed it too. */
-  readonly deployment?: number;
-  readonly tailLines: number;
 }
 
 /** The last lines of the logs of all that hosts show of a cluster; one that does not answer says so in their place. */

@@ -1,19 +1,15 @@
-import type { LeaseRow } from '../activities/leases.ts';
-import type { HeldLease } from '../src/drivers/types.ts';
+import type { LeaseList } from '../src/operations/questions.ts';
+import type { Failed } from '../src/operations/outcomes.ts';
+import type { LeaseRow } from '../src/operations/questions.ts';
+import type { BreakRequest } from '../src/operations/requests.ts';
+import type { HeldLease } from '../src/plan/types.ts';
 import { hostRef } from '../src/plan/host-ref.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 import { eachAt } from './batch.ts';
 import { failedOf, refusal } from './failed.ts';
 import { impatient } from './inspect.ts';
-import type { BreakRequest, Failed } from './messages.ts';
 import { needEntity } from './operation.ts';
 import { activitiesAt, presenceAt } from './proxies.ts';
-
-/** Every lease on the hosts of a spec, by host and address; hosts that could not be read are named. */
-export interface LeaseList {
-  readonly leases: readonly LeaseRow[];
-  readonly unread: readonly Failed[];
-}
 
 /** The leases on the hosts of a spec, or on those named. */
 export async function leases({

@@ -18,19 +18,10 @@ import { ATTRIBUTES } from './attributes.ts';
 import { eachAt, type Each } from './batch.ts';
 import { describeProgress } from './details.ts';
 import { failedOf, leftOf } from './failed.ts';
-import {
-  clusterWorkflowId,
-  endOperation,
-  operationProgress,
-  type EndedBy,
-  type Failed,
-  type LogRow,
-  type OperationFailure,
-  type OperationInput,
-  type OperationProgress,
-  type OperationResult,
-  type StepProgress,
-} from './messages.ts';
+import { endOperation, operationProgress, type OperationInput } from './messages.ts';
+import { clusterWorkflowId } from '../src/operations/names.ts';
+import type { EndedBy, Failed, OperationFailure, OperationResult } from '../src/operations/outcomes.ts';
+import type { LogRow, OperationProgress, StepProgress } from '../src/operations/progress.ts';
 import { activitiesAt, temporalWithin, type Act } from './proxies.ts';
 import { isTouching } from './stages.ts';
 

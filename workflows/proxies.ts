@@ -3,7 +3,7 @@ import type { Activities } from '../activities/index.ts';
 import type { TemporalActivities } from '../activities/temporal.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 import { isHandedOn, located } from './failed.ts';
-import { activityQueue, readQueue, WORKFLOW_QUEUE } from './messages.ts';
+import { activityQueue, readQueue, WORKFLOW_QUEUE } from '../src/operations/names.ts';
 import { HEARTBEAT_SECONDS } from './stages.ts';
 
 const FIRST_RETRY_S = 1;

@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
-import type { LeaseRow } from '../../activities/leases.ts';
-import type { LeaseList } from '../../workflows/leases.ts';
+import type { LeaseRow, LeaseList } from '../operations/questions.ts';
+import type { HeldLease } from '../plan/types.ts';
 import type { TandemClient } from '../client.ts';
-import type { HeldLease } from '../drivers/types.ts';
 import { DeployError } from '../errors.ts';
 import { groupBy } from '../plan/order.ts';
 import type { ClusterSpec } from '../spec/schema.ts';

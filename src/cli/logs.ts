@@ -1,9 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { InvalidArgumentError, type Command } from 'commander';
-import type { HostLogs } from '../../activities/inspect.ts';
-import type { LogsQuestion } from '../../workflows/inspect.ts';
-import type { ClusterRecord } from '../../workflows/messages.ts';
-import { targetOf } from '../../workflows/record.ts';
+import type { HostLogs, LogsQuestion } from '../operations/questions.ts';
+import { type ClusterRecord, targetOf } from '../operations/record.ts';
 import type { TandemClient } from '../client.ts';
 import { DeployError } from '../errors.ts';
 import { untilCtrlC } from './ends.ts';

@@ -1,6 +1,6 @@
-import { clusterWorkflowId, type ClusterRecord } from '../../workflows/messages.ts';
-import { emptyRecord, targetOf } from '../../workflows/record.ts';
-import type { Health } from '../../workflows/inspect.ts';
+import { clusterWorkflowId } from '../operations/names.ts';
+import type { Health } from '../operations/questions.ts';
+import { type ClusterRecord, emptyRecord, targetOf } from '../operations/record.ts';
 import type { TandemClient } from '../client.ts';
 import { DeployError } from '../errors.ts';
 import type { Standstill } from '../standstill.ts';

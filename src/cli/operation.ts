@@ -2,14 +2,9 @@ import type { Command } from 'commander';
 import type { TandemClient } from '../client.ts';
 import { DeployError } from '../errors.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
-import type {
-  Admitted,
-  ClusterRecord,
-  DeploymentRecord,
-  OperationProgress,
-  OperationRequest,
-} from '../../workflows/messages.ts';
-import { targetOf } from '../../workflows/record.ts';
+import type { OperationProgress } from '../operations/progress.ts';
+import { type ClusterRecord, type DeploymentRecord, targetOf } from '../operations/record.ts';
+import type { Admitted, OperationRequest } from '../operations/requests.ts';
 import { untilCtrlC } from './ends.ts';
 import { withCluster } from './known.ts';
 import { actorOf, EXIT, exitOf, jsonOption, needFitting, note, print } from './output.ts';

@@ -2,7 +2,7 @@ import { hostname, userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { DeployError, ERROR_CODES, type ErrorCode } from '../errors.ts';
 import { connectClient, type TandemClient } from '../client.ts';
-import type { Outcome } from '../../workflows/messages.ts';
+import type { Outcome } from '../operations/outcomes.ts';
 import { requestProblem, type RequestTexts } from '../text/limits.ts';
 import { visible, visibleJson } from '../text/visible.ts';
 

@@ -3,7 +3,7 @@ import type { Plan } from '../plan/types.ts';
 import { isNoop } from '../plan/noop.ts';
 import { connectClient, type TandemClient } from '../client.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
-import type { PlanQuestion } from '../../workflows/inspect.ts';
+import type { PlanQuestion } from '../operations/questions.ts';
 import { EXIT, jsonOption, print, reporting } from './output.ts';
 import { requireSpec } from './spec-file.ts';
 import { renderPlan } from './views/plan.ts';

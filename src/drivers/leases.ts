@@ -1,5 +1,6 @@
 import { DeployError } from '../errors.ts';
-import type { HeldLease, Host, LeaseOwner, Leases } from './types.ts';
+import type { Host, LeaseOwner, Leases } from './types.ts';
+import type { HeldLease } from '../plan/types.ts';
 import { ending, raw, type Raw } from '../text/raw.ts';
 
 const SHORT_MS = 30_000;

@@ -1,5 +1,5 @@
 import type { HostPicture, PictureScope } from '../facts/host-picture.ts';
-import type { ContainerPlan, HostRef, Lease } from '../plan/types.ts';
+import type { HeldLease, ContainerPlan, HostRef, Lease } from '../plan/types.ts';
 import type { SecretRef } from '../spec/schema.ts';
 import type { Raw } from '../text/raw.ts';
 
@@ -138,9 +138,6 @@ export interface Leases {
    */
   breakHeld(seen: readonly HeldLease[], note: BreakNote): Promise<readonly HeldLease[]>;
 }
-
-/** A lease with the time it was taken at, ISO 8601 or "unknown". */
-export type HeldLease = Lease & { readonly takenAt: string };
 
 /**
  * Logs of units that an undo removed, in `stateDir/logs`. A host keeps those of the last ten such deployments and 50 MiB

@@ -73,6 +73,9 @@ export interface Lease {
   readonly deployment: number;
 }
 
+/** A lease with the time it was taken at, ISO 8601 or "unknown". */
+export type HeldLease = Lease & { readonly takenAt: string };
+
 /** A container or named job with this cluster's labels. */
 export interface FoundUnit {
   readonly name: string;

@@ -1,4 +1,4 @@
-import type { DeploymentRecord } from '../../workflows/messages.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
 import type { Picture } from '../support/stack.ts';
 
 /** What an operation may leave, judged by pictures that were taken on the hosts and not by the product. */

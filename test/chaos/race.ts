@@ -1,4 +1,4 @@
-import type { DeploymentRecord } from '../../workflows/messages.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
 import { patient, patientSeconds } from '../support/patience.ts';
 import type { Stack } from '../support/stack.ts';
 import { difference, shown } from './oracle.ts';

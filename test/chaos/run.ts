@@ -1,7 +1,10 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { Admitted, DeploymentRecord, OperationProgress, Serving } from '../../workflows/messages.ts';
+import type { OperationProgress } from '../../src/operations/progress.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
+import type { Admitted } from '../../src/operations/requests.ts';
+import type { Serving } from '../../src/plan/types.ts';
 import { patient, patientSeconds } from '../support/patience.ts';
 import { SMALL_LOAD, startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 import { nameOf, randomOf, STAGES, type CrashCase } from './cases.ts';

@@ -22,7 +22,8 @@ import {
   type ShownProgress,
 } from '../../src/cli/views/operation.ts';
 import { duration } from '../../src/cli/views/table.ts';
-import type { ClusterRecord, DeploymentRecord, OperationProgress, StepProgress } from '../../workflows/messages.ts';
+import type { OperationProgress, StepProgress } from '../../src/operations/progress.ts';
+import type { ClusterRecord, DeploymentRecord } from '../../src/operations/record.ts';
 import { expectGolden } from '../support/golden.ts';
 
 const deployed: DeploymentRecord = {

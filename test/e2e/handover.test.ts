@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Connection, Client } from '@temporalio/client';
 import type proto from '@temporalio/proto';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { Admitted } from '../../workflows/messages.ts';
+import type { Admitted } from '../../src/operations/requests.ts';
 import { some } from '../support/choice.ts';
 import { patient, STILL_MS } from '../support/patience.ts';
 import { eventually, until } from '../support/processes.ts';

@@ -7,7 +7,7 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { execa } from 'execa';
 import pLimit from 'p-limit';
 import { specDigest } from '../../src/spec/canonical.ts';
-import { clusterWorkflowId, WORKFLOW_QUEUE } from '../../workflows/messages.ts';
+import { clusterWorkflowId, WORKFLOW_QUEUE } from '../../src/operations/names.ts';
 import { some } from '../support/choice.ts';
 import { CLI, runCli } from '../support/cli.ts';
 import { ANSWER_MS, patient, START_MS } from '../support/patience.ts';

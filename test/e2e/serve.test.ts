@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { Serving } from '../../workflows/messages.ts';
+import type { Serving } from '../../src/plan/types.ts';
 import { ANSWER_MS } from '../support/patience.ts';
 import { startStack, stackSpec, type Picture, type Stack } from '../support/stack.ts';
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { DeploymentRecord } from '../../workflows/messages.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
 import { patientSeconds } from '../support/patience.ts';
 import { aSpec, merge } from '../support/specs.ts';
 import { ROUTER_ARGS, SMALL_LOAD } from '../support/stack.ts';

@@ -1,4 +1,5 @@
-import type { OperationInput, OperationResult } from '../../workflows/messages.ts';
+import type { OperationInput } from '../../workflows/messages.ts';
+import type { OperationResult } from '../../src/operations/outcomes.ts';
 
 /** The real entity with operations that do nothing: for what the entity does over thousands of them. */
 export { cluster } from '../../workflows/cluster.ts';

@@ -1,4 +1,4 @@
-import type { DeploymentRecord } from '../../workflows/messages.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
 import { engineAt } from './memory-http.ts';
 import { enginesOf, type Cluster, type Course, type Picture } from './memory-scenarios.ts';
 import type { ActivityCall } from './memory-site.ts';

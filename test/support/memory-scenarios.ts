@@ -1,5 +1,6 @@
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
+import type { Admitted } from '../../src/operations/requests.ts';
 import { addRouter } from './memory-host.ts';
 import type { MemorySite } from './memory-site.ts';
 import { SITE, type FanOut, type Operations } from './memory-temporal.ts';

@@ -9,13 +9,9 @@ import { connectClient, type TandemClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import {
-  activityQueue,
-  readQueue,
-  WORKFLOW_QUEUE,
-  type Admitted,
-  type DeploymentRecord,
-} from '../../workflows/messages.ts';
+import { activityQueue, readQueue, WORKFLOW_QUEUE } from '../../src/operations/names.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
+import type { Admitted } from '../../src/operations/requests.ts';
 import { endedWithSuite } from './ends.ts';
 import { MemorySite, type ActivityName } from './memory-site.ts';
 import { ANSWER_MS } from './patience.ts';

@@ -1,4 +1,5 @@
-import type { OperationInput, OperationResult } from '../../workflows/messages.ts';
+import type { OperationInput } from '../../workflows/messages.ts';
+import type { OperationResult } from '../../src/operations/outcomes.ts';
 import { deploy } from '../../workflows/deploy.ts';
 
 /**

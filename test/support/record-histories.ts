@@ -2,21 +2,15 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import proto from '@temporalio/proto';
 import { Worker } from '@temporalio/worker';
-import type { LeaseRow } from '../../activities/leases.ts';
+import { activityQueue, clusterWorkflowId, readQueue, WORKFLOW_QUEUE } from '../../src/operations/names.ts';
+import type { LeaseRow, LeaseList } from '../../src/operations/questions.ts';
+import type { Admitted } from '../../src/operations/requests.ts';
 import { createTemporalActivities } from '../../activities/temporal.ts';
 import { connectClient } from '../../src/client.ts';
 import { dataConverter } from '../../src/connection.ts';
 import type { FoundCluster } from '../../src/plan/adopt.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { LeaseList } from '../../workflows/leases.ts';
-import {
-  activityQueue,
-  clusterWorkflowId,
-  readQueue,
-  WORKFLOW_QUEUE,
-  type Admitted,
-} from '../../workflows/messages.ts';
 import { MemorySite, type ActivityCall, type ActivityName } from './memory-site.ts';
 import { aSpec } from './specs.ts';
 import { awaitRow, startTemporal } from './temporal.ts';

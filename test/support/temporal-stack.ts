@@ -8,7 +8,8 @@ import { connectClient, type TandemClient } from '../../src/client.ts';
 import { specDigest } from '../../src/spec/canonical.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 import { ensureNamespace } from '../../src/temporal-setup.ts';
-import type { Admitted, DeploymentRecord } from '../../workflows/messages.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
+import type { Admitted } from '../../src/operations/requests.ts';
 import { ANSWER_MS, START_MS, STILL_MS, patient } from './patience.ts';
 import { eventually, until, whileItGoesOn } from './processes.ts';
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeEach, expect, it } from '@jest/globals';
 import { seenCluster } from '../../src/cli/look.ts';
 import { listView, statusView } from '../../src/cli/views/cluster.ts';
-import { clusterWorkflowId } from '../../workflows/messages.ts';
+import { clusterWorkflowId } from '../../src/operations/names.ts';
 import { some } from '../support/choice.ts';
 import { specOf } from '../support/memory-scenarios.ts';
 import { startOperations } from '../support/memory-temporal.ts';

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
-import { clusterWorkflowId, type Admitted } from '../../workflows/messages.ts';
+import { clusterWorkflowId } from '../../src/operations/names.ts';
+import type { Admitted } from '../../src/operations/requests.ts';
 import { differing, isTidying, told, undosIn, watched, type Undo } from '../support/memory-cases.ts';
 import { Clusters, courseOf, SCENARIOS, type Cluster, type Course } from '../support/memory-scenarios.ts';
 import { some } from '../support/choice.ts';

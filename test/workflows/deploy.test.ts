@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { Health } from '../../workflows/inspect.ts';
+import type { Health } from '../../src/operations/questions.ts';
 import { startOperations, type Operations } from '../support/memory-temporal.ts';
 import type { ActivityName, MemorySite } from '../support/memory-site.ts';
 import { specOf } from '../support/memory-scenarios.ts';

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { marked } from 'marked';
 import { code, codeCell } from '../../src/text/markdown.ts';
 import { describeProgress } from '../../workflows/details.ts';
-import type { OperationProgress } from '../../workflows/messages.ts';
+import type { OperationProgress } from '../../src/operations/progress.ts';
 
 /** What Markdown would make of a text that a host, a file or a person wrote. */
 const HOSTILE = [

@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
 import type { Thing } from '../../src/facts/host-picture.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
-import type { Admitted, Operation } from '../../workflows/messages.ts';
+import type { Operation } from '../../src/operations/outcomes.ts';
+import type { Admitted } from '../../src/operations/requests.ts';
 import { EVERY_CASE, some } from '../support/choice.ts';
 import { courseOf, enginesOf, SCENARIOS, stageOf, type Course } from '../support/memory-scenarios.ts';
 import type { MemorySite } from '../support/memory-site.ts';

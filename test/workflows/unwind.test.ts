@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
-import type { DeploymentRecord } from '../../workflows/messages.ts';
+import type { DeploymentRecord } from '../../src/operations/record.ts';
 import { differing, isTidying, told, undosIn, watched, type Undo } from '../support/memory-cases.ts';
 import {
   Clusters,

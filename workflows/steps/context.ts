@@ -1,6 +1,8 @@
 import { ApplicationFailure } from '@temporalio/workflow';
 import type { EnginePlan, HostRef, Inventory, ManagedRouterPlan, Plan } from '../../src/plan/types.ts';
-import type { Measured, OperationInput, Serving } from '../messages.ts';
+import type { OperationInput } from '../messages.ts';
+import type { Measured } from '../../src/operations/outcomes.ts';
+import type { Serving } from '../../src/plan/types.ts';
 import type { Operation } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 

@@ -1,6 +1,6 @@
 import { connectClient } from '../../client.ts';
 import { DeployError } from '../../errors.ts';
-import type { Serving } from '../../../workflows/messages.ts';
+import type { Serving } from '../../plan/types.ts';
 import { note } from '../output.ts';
 import { raw } from '../../text/raw.ts';
 

@@ -1,4 +1,5 @@
-import type { ClusterRecord, DeploymentRecord, EndedBy, Failed } from '../../../workflows/messages.ts';
+import type { EndedBy, Failed } from '../../operations/outcomes.ts';
+import type { ClusterRecord, DeploymentRecord } from '../../operations/record.ts';
 import type { Seen } from '../look.ts';
 import type { Difference } from '../../facts/host-picture.ts';
 import { byWhom, failedLines, measuredLine, remainsLines } from './operation.ts';

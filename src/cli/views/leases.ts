@@ -1,7 +1,6 @@
-import type { LeaseRow } from '../../../activities/leases.ts';
-import type { LeaseList } from '../../../workflows/leases.ts';
-import type { ClusterRecord } from '../../../workflows/messages.ts';
-import type { HeldLease } from '../../drivers/types.ts';
+import type { LeaseRow, LeaseList } from '../../operations/questions.ts';
+import type { ClusterRecord } from '../../operations/record.ts';
+import type { HeldLease } from '../../plan/types.ts';
 import { table } from './table.ts';
 
 /**

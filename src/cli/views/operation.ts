@@ -1,12 +1,6 @@
-import type {
-  ClusterRecord,
-  DeploymentRecord,
-  EndedBy,
-  Failed,
-  Measured,
-  OperationProgress,
-  StepProgress,
-} from '../../../workflows/messages.ts';
+import type { EndedBy, Failed, Measured } from '../../operations/outcomes.ts';
+import type { OperationProgress, StepProgress } from '../../operations/progress.ts';
+import type { ClusterRecord, DeploymentRecord } from '../../operations/record.ts';
 import { firstOfEach } from './findings.ts';
 import { keptRows } from './kept.ts';
 import { SHOWN_MAX, type Shown } from './shown.ts';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Serving } from '../../../workflows/messages.ts';
+import type { Serving } from '../../../src/plan/types.ts';
 import { needs, USER, type LabHost } from '../../lab/host.ts';
 
 /** What a person does by hand beside Tandem: asks the router, and starts engines of another generation. */

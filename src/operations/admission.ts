@@ -1,8 +1,7 @@
-import type { ApplicationFailure } from '@temporalio/workflow';
-import { refusal } from './failed.ts';
-import { wrongInAdoption, wrongInBreaking, wrongInBy, wrongInOperation } from './guards.ts';
-import type { AdoptRequest, BreakRequest, By, ClusterRecord, OperationRequest, RunningOperation } from './messages.ts';
-import { targetOf } from './record.ts';
+import { DeployError, type ErrorCode } from '../errors.ts';
+import { targetOf, type ClusterRecord, type RunningOperation } from './record.ts';
+import type { AdoptRequest, BreakRequest, By, OperationRequest } from './requests.ts';
+import { wrongInAdoption, wrongInBreaking, wrongInBy, wrongInOperation } from './shapes.ts';
 
 /** What a cluster's entity refuses, and why. Each throws what the one who asked is told; nothing gets into the history. */
 
@@ -79,7 +78,7 @@ function refuseOther(cluster: string, named: string | undefined): void {
     throw refusal('USAGE', `this is the record of ${cluster}, and the request is about ${named}`, 'Ask the other one.');
 }
 
-function operationRunning({ cluster, running, waiting }: ClusterRecord): ApplicationFailure {
+function operationRunning({ cluster, running, waiting }: ClusterRecord): DeployError {
   const of = ({ operation, deployment, by, since }: RunningOperation, verb: string) =>
     `${operation} (deployment ${deployment}) of ${cluster} ${verb} since ${since}, by ${by}`;
   return waiting
@@ -96,7 +95,7 @@ function operationRunning({ cluster, running, waiting }: ClusterRecord): Applica
 }
 
 /** Something else acts on the cluster. */
-export const otherRuns = (message: string, remedy: string): ApplicationFailure =>
+export const otherRuns = (message: string, remedy: string): DeployError =>
   refusal('OPERATION_RUNNING', message, remedy);
 
 /** A request that was sent while no Temporal worker ran is delivered later: nobody expects it any more. */
@@ -108,3 +107,6 @@ function refuseLate({ notAfter }: { readonly notAfter: string }): void {
     'Ask again.',
   );
 }
+
+const refusal = (code: ErrorCode, message: string, remedy: string): DeployError =>
+  new DeployError({ code, message, remedy, retryable: false });

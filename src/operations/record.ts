@@ -1,19 +1,71 @@
-import type { ClusterSpec } from '../src/spec/schema.ts';
+import type { Difference } from '../facts/host-picture.ts';
+import type { Serving } from '../plan/types.ts';
+import type { ClusterSpec } from '../spec/schema.ts';
 import type {
-  AdoptRequest,
-  Admitted,
-  ClusterRecord,
   ClusterState,
-  DeploymentRecord,
   EndedBy,
+  Failed,
+  Measured,
+  Operation,
   OperationFailure,
-  OperationRequest,
   OperationResult,
   Outcome,
-  Serving,
-} from './messages.ts';
+} from './outcomes.ts';
+import type { Admitted, AdoptRequest, OperationRequest } from './requests.ts';
 
-/** What a cluster's record says after each thing that happens to it. Pure: the entity keeps the result. */
+/** What a cluster's record is, and what it says after each thing that happens to it: its entity keeps the result. */
+
+export interface ClusterRecord {
+  readonly cluster: string;
+  readonly installation: string;
+  readonly state: ClusterState;
+  readonly running: RunningOperation | null;
+  /** One that takes over, until the running one has yielded. */
+  readonly waiting: RunningOperation | null;
+  readonly serving: Serving | null;
+  /** Oldest first. */
+  readonly deployments: readonly DeploymentRecord[];
+  /** Distinct spec bodies by digest; the oldest are dropped when the record passes its budget. */
+  readonly specs: Readonly<Record<string, ClusterSpec>>;
+  /** Digests of bodies that were dropped: no rollback goes there. */
+  readonly droppedSpecs: readonly string[];
+  /** The highest number given to a deployment, here or by a lost record. */
+  readonly lastDeployment: number;
+}
+
+export interface DeploymentRecord {
+  readonly deployment: number;
+  readonly operation: Operation;
+  readonly actor: string;
+  readonly reason: string;
+  readonly startedAt: string;
+  readonly finishedAt?: string;
+  readonly outcome: Outcome;
+  readonly specDigest: string;
+  readonly workflowId: string;
+  readonly failed?: Failed;
+  /** Who ended it before its own end. */
+  readonly endedBy?: EndedBy;
+  readonly leftBehind: readonly string[];
+  /** How the hosts differ from before, or from nothing after a destroy; named in `leftBehind` too. */
+  readonly difference?: readonly Difference[];
+  /** Images and complete weights that stay on the hosts as a cache. */
+  readonly kept?: readonly string[];
+  /** Hosts that were given up, with what the record knew to be on them. */
+  readonly abandoned?: readonly string[];
+  readonly measured?: Measured;
+}
+
+export interface RunningOperation {
+  readonly operation: Operation;
+  readonly deployment: number;
+  readonly by: string;
+  /** ISO 8601. */
+  readonly since: string;
+  readonly workflowId: string;
+  /** Who ends it, and how; of several the last. */
+  readonly endedBy?: EndedBy;
+}
 
 /** Most JSON text that a record holds, in characters. */
 export const RECORD_BUDGET = 1024 * 1024;

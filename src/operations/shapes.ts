@@ -1,6 +1,7 @@
-import { LIMITS, requestProblem, utf8Bytes, type RequestTexts } from '../src/text/limits.ts';
-import { visible } from '../src/text/visible.ts';
-import { OPERATIONS, type AdoptRequest, type BreakRequest, type By, type OperationRequest } from './messages.ts';
+import { LIMITS, requestProblem, utf8Bytes, type RequestTexts } from '../text/limits.ts';
+import { visible } from '../text/visible.ts';
+import { OPERATIONS } from './outcomes.ts';
+import type { AdoptRequest, BreakRequest, By, OperationRequest } from './requests.ts';
 
 /**
  * What a message to the entity must look like before anything is done with it: whoever may write to Temporal may send

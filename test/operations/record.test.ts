@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import type { Operation, Outcome } from '../../src/operations/outcomes.ts';
 import {
   admitted,
   adopted,
@@ -9,8 +10,9 @@ import {
   targetOf,
   withinBudget,
   type Conclusion,
-} from '../../workflows/record.ts';
-import type { ClusterRecord, Operation, Outcome, Serving } from '../../workflows/messages.ts';
+  type ClusterRecord,
+} from '../../src/operations/record.ts';
+import type { Serving } from '../../src/plan/types.ts';
 import { aSpec } from '../support/specs.ts';
 
 const NOW = '2026-11-24T12:00:00.000Z';
