@@ -4,16 +4,17 @@ import { isNoop } from '../src/plan/noop.ts';
 import type { OperationInput } from './messages.ts';
 import type { Measured, OperationResult } from '../src/operations/outcomes.ts';
 import { observe } from './observe.ts';
-import { conduct, type OperationStep } from './operation.ts';
+import type { Move, MoveName, Stage } from '../src/plan/types.ts';
+import { conduct, type OperationStep, type Work } from './operation.ts';
 import { presenceAt } from './proxies.ts';
 import { accept, confirm } from './steps/accept.ts';
-import { isWired, leavingUnits, listedBefore, refsOf, servingOf, unitAt, type DeployContext } from './steps/context.ts';
-import { launch } from './steps/engines.ts';
+import { isWired, listedBefore, refsOf, servingOf, type DeployContext } from './steps/context.ts';
+import { removeLeaving, startEngines } from './steps/engines.ts';
 import { compare, pictures } from './steps/picture.ts';
-import { checkHosts, checkLinks, fetchAndStage, leaseGpus } from './steps/prepare.ts';
-import { replaceRouter, retire, startRouter, wireEngines } from './steps/router.ts';
+import { checkHosts, checkLinks, fetchImages, leaseGpus, releaseGpus, stageWeights } from './steps/prepare.ts';
+import { startRouter, stopLeaving, stopOldRouter, unwireUnits, wireEngines } from './steps/router.ts';
 
-/** Brings a cluster to what the spec says: observe → plan → diff → the step table. What fails unwinds. */
+/** Brings a cluster to what the spec says: observe → plan → the plan's stages. What fails unwinds. */
 export async function deploy(given: OperationInput): Promise<OperationResult> {
   return conduct(given, async (operation, input) => {
     const { spec, specDigest, cluster, installation, deployment, serving } = input;
@@ -49,8 +50,10 @@ export async function deploy(given: OperationInput): Promise<OperationResult> {
     if (isNoop(plan) && isWired(context)) return { outcome: 'unchanged', serving: servingOf(plan, specDigest) };
 
     const before = await operation.step('picture', () => pictures(context));
-    await operation.saga(deploySteps(context), () => compare(context, before));
-    await operation.forward(tidySteps(context), { stoppable: false });
+    const stages = (undoable: boolean) =>
+      plan.stages.filter((stage) => isUndoable(stage) === undoable).flatMap((stage) => stepsOf(context, stage));
+    await operation.saga(stages(true), () => compare(context, before));
+    await operation.forward(stages(false), { stoppable: false });
     return {
       outcome: 'succeeded',
       serving: servingOf(plan, specDigest),
@@ -59,53 +62,33 @@ export async function deploy(given: OperationInput): Promise<OperationResult> {
   });
 }
 
-/** The step table of a deploy. An undo touches only what this deployment's number created, and restores what it removed. */
-function deploySteps(context: DeployContext): readonly OperationStep[] {
-  const { plan } = context;
-  const early = plan.removals.filter(({ first }) => first);
-  const late = plan.removals.filter(({ first }) => !first);
-  return [
-    leaseGpus(context),
-    checkHosts(context),
-    checkLinks(context),
-    ...fetchAndStage(context),
-    ...retire(context, 'make-room', early),
-    launch(context, 'prefill'),
-    launch(context, 'decode'),
-    ...replaceRouter(context),
-    ...startRouter(context),
-    wireEngines(context),
-    accept(context),
-    ...retire(context, 'retire', late),
-    confirm(context),
-  ];
-}
+/**
+ * What each move of a plan does; the plan says which come, in which order. An undo touches only what this deployment's
+ * number created, and restores what it removed.
+ */
+const MOVES: Readonly<Record<MoveName, (context: DeployContext, on: Move['on']) => Work>> = {
+  'lease-gpus': leaseGpus,
+  'check-rocm': checkHosts,
+  'check-rdma': checkLinks,
+  'fetch-image': fetchImages,
+  'stage-weights': stageWeights,
+  'make-room-unwire': unwireUnits,
+  'make-room-stop': stopLeaving,
+  'start-prefill': startEngines,
+  'start-decode': startEngines,
+  'stop-old-router': stopOldRouter,
+  'start-router': startRouter,
+  'wire-router': wireEngines,
+  accept,
+  'retire-unwire': unwireUnits,
+  'retire-stop': stopLeaving,
+  confirm,
+  'remove-old': removeLeaving,
+  'release-gpus': releaseGpus,
+};
+
+const stepsOf = (context: DeployContext, { name: stage, moves }: Stage): readonly OperationStep[] =>
+  moves.map(({ name, on }) => ({ stage, name, ...MOVES[name](context, on) }));
 
 /** What cannot be undone comes last and outside of the saga: what serves must not fall for what is only left over. */
-function tidySteps(context: DeployContext): readonly OperationStep[] {
-  const { plan, input, operation, ref } = context;
-  const leaving = leavingUnits(context);
-  return [
-    {
-      name: 'remove-old',
-      run: () =>
-        operation.each(leaving, async (unit, act) => {
-          await act({ summary: `remove ${unit.name} from ${unit.ref.name}` }).removeRank({
-            ...unitAt(input, unit),
-            ref: unit.ref,
-          });
-        }),
-    },
-    {
-      name: 'release-gpus',
-      run: () =>
-        operation.each(plan.releases, async ({ host, pci }, act) => {
-          await act({ summary: `release GPUs of ${host}` }).releaseGpus({
-            ref: ref(host),
-            pci,
-            owner: { cluster: input.cluster, installation: input.installation },
-          });
-        }),
-    },
-  ];
-}
+const isUndoable = ({ name }: Stage): boolean => name !== 'tidy';

@@ -21,7 +21,13 @@ import { failedOf, leftOf } from './failed.ts';
 import { endOperation, operationProgress, type OperationInput } from './messages.ts';
 import { clusterWorkflowId } from '../src/operations/names.ts';
 import type { EndedBy, Failed, OperationFailure, OperationResult } from '../src/operations/outcomes.ts';
-import type { LogRow, OperationProgress, StepProgress } from '../src/operations/progress.ts';
+import {
+  isSameStep,
+  type StepName,
+  type LogRow,
+  type OperationProgress,
+  type StepProgress,
+} from '../src/operations/progress.ts';
 import { activitiesAt, temporalWithin, type Act } from './proxies.ts';
 import { isTouching } from './stages.ts';
 
@@ -31,13 +37,16 @@ const ROWS_MAX = 200;
 const FAILURE_LIMIT = 200;
 
 /** A step of an operation. */
-export interface OperationStep extends Step {
+export interface OperationStep extends Step, StepName {
   /**
    * A take-over cuts what this step has under way, and the next plan goes on from what is there. Without it, what is
    * under way is finished: an engine is never left between in the router and out of it.
    */
   readonly cuttable?: boolean;
 }
+
+/** What a move of a plan does, and how it is undone. */
+export type Work = Omit<OperationStep, keyof StepName>;
 
 /** What a workflow's steps use to run and to be seen. */
 export interface Operation {
@@ -49,7 +58,7 @@ export interface Operation {
    * Runs a step table to its end although steps fail; those are left behind. A cancellation or a take-over ends no step
    * half-way: it ends the table between two, or waits for its end where `stoppable` is false.
    */
-  forward(steps: readonly Step[], options: { readonly stoppable: boolean }): Promise<void>;
+  forward(steps: readonly (Step & StepName)[], options: { readonly stoppable: boolean }): Promise<void>;
   /** The activities of the spec's site. */
   readonly act: Act;
   /** Runs `task` for each item of the running step, counted in the progress; waits for all before it fails. */
@@ -101,8 +110,8 @@ export async function conduct(
     progress = { ...progress, ...change };
     setCurrentDetails(describeProgress(progress));
   };
-  const change = (name: string, next: Partial<StepProgress>) =>
-    update({ steps: progress.steps.map((step) => (step.name === name ? { ...step, ...next } : step)) });
+  const change = (changed: StepName, next: Partial<StepProgress>) =>
+    update({ steps: progress.steps.map((step) => (isSameStep(step, changed) ? { ...step, ...next } : step)) });
   setHandler(operationProgress, () => progress, { description: 'Steps, findings and outcome so far.' });
 
   /** Whether another operation waits; it counts only in steps that can end for it. */
@@ -147,20 +156,27 @@ export async function conduct(
     await run().finally(() => (yields = false));
   };
 
-  const add = (names: readonly string[]) => {
-    const waiting = names.map((name): StepProgress => ({ name, state: 'waiting', done: 0, of: 0 }));
+  const add = (steps: readonly StepName[]) => {
+    const waiting = steps.map(({ stage, name }): StepProgress => ({
+      ...(stage === undefined ? {} : { stage }),
+      name,
+      state: 'waiting',
+      done: 0,
+      of: 0,
+    }));
     update({ steps: [...progress.steps, ...waiting] });
   };
   /** The step whose parts `each` counts; the stage stays at what failed while steps are undone. */
-  let current = '';
-  const onStep = (name: string, reached: StepState, error?: unknown) => {
+  let current: StepName = { name: '' };
+  const onStep = (step: StepName, reached: StepState, error?: unknown) => {
+    const { name } = step;
     const now = new Date().toISOString();
     const state = reached === 'failed' && isCancellation(error) ? 'cancelled' : reached;
     if (isReset(error)) reset ??= { failure: error };
     if (state === 'running') enter(name);
     const begins = state === 'running' || state === 'undoing';
-    if (begins) current = name;
-    change(name, {
+    if (begins) current = step;
+    change(step, {
       state,
       ...(state === 'running' ? { startedAt: now } : { finishedAt: now }),
       ...(begins ? { done: 0, of: 0 } : {}),
@@ -178,14 +194,14 @@ export async function conduct(
   };
 
   const step: Operation['step'] = async (name, run) => {
-    add([name]);
-    onStep(name, 'running');
+    add([{ name }]);
+    onStep({ name }, 'running');
     try {
       const value = await cuttable(run);
-      onStep(name, 'done');
+      onStep({ name }, 'done');
       return value;
     } catch (error) {
-      onStep(name, isHandedOver(error) ? 'cut' : 'failed', error);
+      onStep({ name }, isHandedOver(error) ? 'cut' : 'failed', error);
       throw error;
     }
   };
@@ -204,7 +220,7 @@ export async function conduct(
   const operationOn = (spec: OperationInput['spec'], eachOf = eachAt(spec)): Operation => ({
     step,
     async saga(steps, afterwards) {
-      add(steps.map(({ name }) => name));
+      add(steps);
       const yieldable = steps.map((step) => ({
         ...step,
         run: () => (step.cuttable ? cuttable(step.run) : whole(step.run)),
@@ -213,14 +229,14 @@ export async function conduct(
         CancellationScope.nonCancellable(async () => {
           thorough = true;
           await unwind();
-          current = ''; // Looking is no step: the stage stays at what failed.
+          current = { name: '' }; // Looking is no step: the stage stays at what failed.
           await afterwards();
         });
       const leaves = (failure: unknown) => isHandedOver(failure) || isReset(failure);
       await runSteps(yieldable, { onStep, isHandedOver: leaves, shield });
     },
     async forward(steps, { stoppable }) {
-      add(steps.map(({ name }) => name));
+      add(steps);
       const proceed = () => !reset && !(stoppable && (root.consideredCancelled || yielding));
       thorough = true;
       if (await CancellationScope.nonCancellable(() => runForward(steps, { onStep, proceed }))) return;
@@ -232,7 +248,7 @@ export async function conduct(
     each: async (items, task) => {
       const part = current;
       const counted = (count: Pick<StepProgress, 'done' | 'of'>) => {
-        const { done = 0, of = 0 } = progress.steps.find(({ name }) => name === part) ?? {};
+        const { done = 0, of = 0 } = progress.steps.find((step) => isSameStep(step, part)) ?? {};
         change(part, { done: done + count.done, of: of + count.of });
       };
       counted({ done: 0, of: items.length });

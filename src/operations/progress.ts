@@ -34,8 +34,16 @@ export interface LogRow {
   readonly path: string;
 }
 
-export interface StepProgress {
+/** A step by its names: in a plan with several stages a move comes more than once. */
+export interface StepName {
+  /** The plan's stage whose move it is; absent of what comes before the plan, and of a destroy. */
+  readonly stage?: string;
   readonly name: string;
+}
+
+export const isSameStep = (a: StepName, b: StepName): boolean => a.name === b.name && a.stage === b.stage;
+
+export interface StepProgress extends StepName {
   readonly state: StepState | 'waiting';
   /** Parts done and in all, as in 3 of 5 engines. */
   readonly done: number;

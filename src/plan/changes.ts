@@ -9,7 +9,7 @@ export function changesOf(
   spec: ClusterSpec,
   inventory: Inventory,
   installation: string,
-  plan: Omit<Plan, 'changes' | 'warnings'>,
+  plan: Omit<Plan, 'stages' | 'changes' | 'warnings'>,
   missing: readonly string[],
 ): readonly Change[] {
   const engines = [...plan.prefill, ...plan.decode];

@@ -16,6 +16,7 @@ import { linkRounds } from './rounds.ts';
 import { externalRouter, routerListeners, routerRow } from './router-row.ts';
 import { pairUp } from './sample.ts';
 import { fillSeats, type Seats } from './seats.ts';
+import { stagesOf } from './stages.ts';
 import { imagePlans, leasePlans, releasePlans, stagingPlans } from './supplies.ts';
 import type { EnginePlan, HostRef, ManagedRouterPlan, Plan, PlanInput, Role, RouterPlan } from './types.ts';
 import { raw } from '../text/raw.ts';
@@ -88,6 +89,7 @@ export function planCluster(input: PlanInput): Plan {
   const missing = missingUnits(input, groups);
   return {
     ...plan,
+    stages: stagesOf(plan),
     changes: changesOf(spec, inventory, installation, plan, missing),
     warnings: [
       ...missing.map((name) => `${name} serves by the record and is on no host any more: Tandem did not remove it`),

@@ -175,11 +175,46 @@ export interface Plan {
   readonly rounds: readonly LinkRound[];
   /** Pairs of engines that acceptance asks directly, by name, as `rdma.coverage` says. */
   readonly pairs: readonly { readonly prefill: string; readonly decode: string }[];
+  /** What is done, in this order: one after the other, and within each its moves. */
+  readonly stages: readonly Stage[];
   /** What differs from what is there; only `keep` rows when nothing does. */
   readonly changes: readonly Change[];
   /** What an operator should know before: text ready to print. */
   readonly warnings: readonly string[];
 }
+
+/** What a plan does between two moments in which what serves is whole. Its name is its alone. */
+export interface Stage {
+  readonly name: 'prepare' | 'change' | 'tidy';
+  readonly moves: readonly Move[];
+}
+
+/** One kind of work of a stage, once in each. */
+export interface Move {
+  readonly name: MoveName;
+  /** What it is about, by name: units, or where it prepares hosts and images. Empty where there is nothing to do. */
+  readonly on: readonly string[];
+}
+
+export type MoveName =
+  | 'lease-gpus'
+  | 'check-rocm'
+  | 'check-rdma'
+  | 'fetch-image'
+  | 'stage-weights'
+  | 'make-room-unwire'
+  | 'make-room-stop'
+  | 'start-prefill'
+  | 'start-decode'
+  | 'stop-old-router'
+  | 'start-router'
+  | 'wire-router'
+  | 'accept'
+  | 'retire-unwire'
+  | 'retire-stop'
+  | 'confirm'
+  | 'remove-old'
+  | 'release-gpus';
 
 export interface Change {
   readonly action: 'create' | 'keep' | 'replace' | 'remove';

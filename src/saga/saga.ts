@@ -5,11 +5,11 @@ export interface Step {
   readonly undo?: () => Promise<void>;
 }
 
-export interface SagaHooks {
+export interface SagaHooks<S extends Step> {
   /** Runs the unwind where a cancellation cannot reach it. */
   readonly shield: (unwind: () => Promise<void>) => Promise<void>;
   /** Told of every step as it begins, ends, is undone or is stuck. */
-  readonly onStep: (name: string, state: StepState, error?: unknown) => void;
+  readonly onStep: (step: S, state: StepState, error?: unknown) => void;
   /** Whether a failure ends the walk where it is and nothing is undone, since somebody else goes on from there. */
   readonly isHandedOver: (failure: unknown) => boolean;
 }
@@ -20,32 +20,35 @@ export type StepState = 'running' | 'done' | 'failed' | 'cancelled' | 'cut' | 'u
  * Runs `steps` in order; on failure undoes newest first and throws the failure. The failed step is undone too, since
  * a timed-out activity may have acted. A failed undo is told to `onStep` as stuck and never stops the rest.
  */
-export async function runSteps(steps: readonly Step[], { shield, onStep, isHandedOver }: SagaHooks): Promise<void> {
-  const started: Step[] = [];
+export async function runSteps<S extends Step>(
+  steps: readonly S[],
+  { shield, onStep, isHandedOver }: SagaHooks<S>,
+): Promise<void> {
+  const started: S[] = [];
   try {
     for (const step of steps) {
       started.unshift(step); // Newest first: the order the unwind needs.
-      onStep(step.name, 'running');
+      onStep(step, 'running');
       await step.run();
-      onStep(step.name, 'done');
+      onStep(step, 'done');
     }
   } catch (failure) {
     const handedOver = isHandedOver(failure);
-    onStep(started[0]!.name, handedOver ? 'cut' : 'failed', failure);
+    onStep(started[0]!, handedOver ? 'cut' : 'failed', failure);
     if (!handedOver) await shield(() => unwind(started, onStep));
     throw failure;
   }
 }
 
-async function unwind(newestFirst: readonly Step[], onStep: SagaHooks['onStep']): Promise<void> {
-  for (const { name, undo } of newestFirst) {
-    if (!undo) continue;
-    onStep(name, 'undoing');
+async function unwind<S extends Step>(newestFirst: readonly S[], onStep: SagaHooks<S>['onStep']): Promise<void> {
+  for (const step of newestFirst) {
+    if (!step.undo) continue;
+    onStep(step, 'undoing');
     try {
-      await undo();
-      onStep(name, 'undone');
+      await step.undo();
+      onStep(step, 'undone');
     } catch (error) {
-      onStep(name, 'stuck', error);
+      onStep(step, 'stuck', error);
     }
   }
 }
@@ -54,18 +57,18 @@ async function unwind(newestFirst: readonly Step[], onStep: SagaHooks['onStep'])
  * Runs every step although some fail (an operation that only goes forward); failures are told to `onStep`. `proceed` is
  * asked before each step and ends the walk when it says no; returns whether all steps were run.
  */
-export async function runForward(
-  steps: readonly Step[],
-  { onStep, proceed }: Pick<SagaHooks, 'onStep'> & { readonly proceed: () => boolean },
+export async function runForward<S extends Step>(
+  steps: readonly S[],
+  { onStep, proceed }: Pick<SagaHooks<S>, 'onStep'> & { readonly proceed: () => boolean },
 ): Promise<boolean> {
-  for (const { name, run } of steps) {
+  for (const step of steps) {
     if (!proceed()) return false;
-    onStep(name, 'running');
+    onStep(step, 'running');
     try {
-      await run();
-      onStep(name, 'done');
+      await step.run();
+      onStep(step, 'done');
     } catch (error) {
-      onStep(name, 'stuck', error);
+      onStep(step, 'stuck', error);
     }
   }
   return true;

@@ -71,6 +71,10 @@ const rows = (plan: Plan) =>
 
 const repeated = (items: readonly string[]): string[] => items.filter((item, at) => items.indexOf(item) !== at);
 
+/** A name, or with "*" before it the end of one. */
+const isNamed = (name: string, wanted: string): boolean =>
+  wanted.startsWith('*') ? name.endsWith(wanted.slice(1)) : name === wanted;
+
 const check = <T>(arbitrary: fc.Arbitrary<T>, holds: (world: T) => void) =>
   fc.assert(fc.property(arbitrary, holds), { numRuns: 150 });
 
@@ -191,6 +195,52 @@ describe('any plan', () => {
       expect(isNoop(again)).toBe(true);
       expect(rows(again)).toEqual(rows(plan));
     });
+  });
+
+  it('says of each thing once when it is done, and in an order in which it can be', () => {
+    const changed = fc.record({ world: aWorld, prefill: fc.nat(3), decode: fc.nat(3), ended: fc.nat(9) });
+    let changes = 0;
+    check(changed, ({ world: { spec, inventory }, prefill, decode, ended }) => {
+      const first = planOf(spec, inventory);
+      if (first instanceof DeployError) return;
+      const running = runningInventory(first, inventory).hosts.map((host) => ({
+        ...host,
+        found: host.found.map((unit, at) => ({ ...unit, running: unit.running && at !== ended })),
+      }));
+      const wanted = {
+        ...spec,
+        prefill: { ...spec.prefill, replicas: prefill + 1 },
+        decode: { ...spec.decode, replicas: decode + 1 },
+      };
+      const plan = planOf(wanted, { hosts: running }, 2);
+      if (plan instanceof DeployError) return;
+      changes += 1;
+      const moves = plan.stages.flatMap(({ name: stage, moves: own }) => own.map((move) => ({ stage, ...move })));
+      const at = (name: string, about: string) =>
+        moves.flatMap((move, place) => (isNamed(move.name, name) && move.on.includes(about) ? [place] : []));
+      expect(repeated(moves.map(({ stage, name }) => `${stage} ${name}`))).toEqual([]);
+      for (const { name, host, role: of, action } of engines(plan)) {
+        if (action === 'keep') continue;
+        const places = [
+          at('lease-gpus', host),
+          at('check-rocm', host),
+          at(`start-${of}`, name),
+          at('wire-router', name),
+        ];
+        expect([...places, at('accept', name)].map((found) => found.length)).toEqual([1, 1, 1, 1, 1]);
+        expect(places.flat()).toEqual(places.flat().toSorted((a, b) => a - b));
+      }
+      const start = moves.findIndex(({ name }) => name === 'start-prefill');
+      for (const { name, first: early } of plan.removals) {
+        const places = [at('*-unwire', name), at('*-stop', name), at('remove-old', name)];
+        expect(places.map((found) => found.length)).toEqual([1, 1, 1]);
+        expect(places.flat()).toEqual(places.flat().toSorted((a, b) => a - b));
+        expect(places[1]![0]! < start).toBe(early);
+      }
+      // What serves is touched by nothing before all is prepared, and what is for good comes last.
+      expect(plan.stages.map(({ name }) => name)).toEqual(['prepare', 'change', 'tidy']);
+    });
+    expect(changes).toBeGreaterThan(20);
   });
 
   it('comes back to the same rows after scaling up and down again', () => {

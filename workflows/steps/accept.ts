@@ -1,8 +1,8 @@
-import type { OperationStep } from '../operation.ts';
+import type { Work } from '../operation.ts';
 import { enginesOf, leavingUnits, minutesOf, routerRef, type DeployContext } from './context.ts';
 
 /** Every new pair answers by itself; then every new engine through the router, measured. */
-export function accept({ plan, input, operation, ref, measured }: DeployContext): OperationStep {
+export function accept({ plan, input, operation, ref, measured }: DeployContext, on: readonly string[]): Work {
   const { acceptance, engine: common } = input.spec;
   const engines = enginesOf(plan);
   const asked = (name: string) => {
@@ -10,7 +10,6 @@ export function accept({ plan, input, operation, ref, measured }: DeployContext)
     return { engine, ref: ref(engine.host) };
   };
   return {
-    name: 'accept',
     cuttable: true,
     run: async () => {
       await operation.each(plan.pairs, async ({ prefill, decode }, act) => {
@@ -29,7 +28,7 @@ export function accept({ plan, input, operation, ref, measured }: DeployContext)
         ...routerRef(plan, ref),
         model: plan.model.id,
         acceptance,
-        engines: engines.filter(({ proven }) => !proven).map(({ name }) => asked(name)),
+        engines: on.map(asked),
         ...(common.apiKey ? { engineKey: common.apiKey } : {}),
       });
       measured.value = {
@@ -43,21 +42,15 @@ export function accept({ plan, input, operation, ref, measured }: DeployContext)
 }
 
 /** What runs, held against the plan: nothing is taken for done because a step said so. */
-export function confirm(context: DeployContext): OperationStep {
+export function confirm(context: DeployContext, on: readonly string[]): Work {
   const { plan, input, operation, ref } = context;
   const engines = enginesOf(plan);
   const { router } = plan;
   const leaving = [...new Set(leavingUnits(context).map(({ name }) => name))];
-  const hosts = plan.hosts.filter(
-    ({ name }) =>
-      engines.some((engine) => engine.ranks.some(({ host }) => host === name)) ||
-      (router.kind === 'managed' && router.host === name),
-  );
   return {
-    name: 'confirm',
     cuttable: true,
     run: async () => {
-      await operation.each(hosts, async ({ name }, act) => {
+      await operation.each(on, async (name, act) => {
         await act({ summary: `compare ${name} with the plan` }).confirmHost({
           ref: ref(name),
           cluster: input.cluster,

@@ -1,16 +1,23 @@
-import type { EnginePlan } from '../../src/plan/types.ts';
 import { secretRefs } from '../../src/spec/secret-refs.ts';
-import type { OperationStep } from '../operation.ts';
+import type { Work } from '../operation.ts';
 import type { Act } from '../proxies.ts';
-import { minutesOf, startingRanks, unitAt, type DeployContext, type Staying } from './context.ts';
+import {
+  enginesOf,
+  leavingUnits,
+  minutesOf,
+  startingRanks,
+  unitAt,
+  type DeployContext,
+  type Staying,
+} from './context.ts';
 
-export function launch(context: DeployContext, role: EnginePlan['role']): OperationStep {
+/** Starts engines and waits until they are ready; of those that run already, but were never accepted, only the latter. */
+export function startEngines(context: DeployContext, on: readonly string[]): Work {
   const { plan, input, operation, ref } = context;
   const { cluster, installation } = input;
-  const engines = plan[role].filter(({ proven }) => !proven);
-  const ranks = startingRanks(plan).filter(({ engine }) => engine.role === role);
+  const engines = enginesOf(plan).filter(({ name }) => on.includes(name));
+  const ranks = startingRanks(plan).filter(({ engine }) => on.includes(engine.name));
   return {
-    name: `start-${role}`,
     cuttable: true,
     run: async () => {
       await operation.uncounted(ranks, async ({ engine, rank, host }, act) => {
@@ -75,15 +82,13 @@ export async function removeUnit(
   }
 }
 
-/** Stops units, or on undo starts them again as they were. */
+/** Stops units, or on undo starts them again as they were. They stay on their hosts until nothing can fail any more. */
 export function stopUnits(
   { input, operation }: DeployContext,
-  name: string,
   units: readonly Parameters<ReturnType<Act>['restartRank']>[0][],
-): OperationStep {
+): Required<Omit<Work, 'cuttable'>> {
   const timeoutSeconds = input.spec.engine.stopTimeoutSeconds;
   return {
-    name,
     run: () =>
       operation.each(units, async (unit, act) => {
         await act({ summary: `stop ${unit.name} on ${unit.ref.name}`, minutes: minutesOf(timeoutSeconds) }).stopRank({
@@ -94,6 +99,21 @@ export function stopUnits(
     undo: () =>
       operation.each(units, async (unit, act) => {
         await act({ summary: `start ${unit.name} on ${unit.ref.name} again` }).restartRank(unit);
+      }),
+  };
+}
+
+/** Every part of units that go, wherever it is found; it cannot be undone. */
+export function removeLeaving(context: DeployContext, on: readonly string[]): Work {
+  const { input, operation } = context;
+  const leaving = leavingUnits(context).filter(({ name }) => on.includes(name));
+  return {
+    run: () =>
+      operation.each(leaving, async (unit, act) => {
+        await act({ summary: `remove ${unit.name} from ${unit.ref.name}` }).removeRank({
+          ...unitAt(input, unit),
+          ref: unit.ref,
+        });
       }),
   };
 }

@@ -2,19 +2,19 @@ import { ApplicationFailure } from '@temporalio/workflow';
 import { failedChecks, verdictOf, type Finding } from '../../src/checks/check.ts';
 import { demandsOf } from '../../src/checks/demand.ts';
 import { byText } from '../../src/plan/order.ts';
-import type { Operation, OperationStep } from '../operation.ts';
-import { LONG, startingRanks, type DeployContext } from './context.ts';
+import type { Operation, Work } from '../operation.ts';
+import { LONG, type DeployContext } from './context.ts';
 
-export function leaseGpus({ plan, input, operation, held, ref }: DeployContext): OperationStep {
+export function leaseGpus({ plan, input, operation, held, ref }: DeployContext, on: readonly string[]): Work {
   const { cluster, installation, deployment } = input;
   const owner = { cluster, installation, deployment };
-  const leases = plan.leases.toSorted((a, b) => byText(ref(a.host).address, ref(b.host).address));
+  const rows = plan.leases.filter(({ host }) => on.includes(host));
+  const leases = rows.toSorted((a, b) => byText(ref(a.host).address, ref(b.host).address));
   return {
-    name: 'lease-gpus',
     cuttable: true,
     run: async () => {
-      const lease = async (rows: typeof leases) => {
-        await operation.each(rows, async ({ host, pci }, act) => {
+      const lease = async (some: typeof leases) => {
+        await operation.each(some, async ({ host, pci }, act) => {
           await act({ summary: `lease ${pci.length} GPUs of ${host}` }).leaseGpus({ ref: ref(host), pci, owner });
         });
       };
@@ -24,7 +24,7 @@ export function leaseGpus({ plan, input, operation, held, ref }: DeployContext):
       await lease(leases.slice(1));
     },
     undo: () =>
-      operation.each(plan.leases, async ({ host, pci }, act) => {
+      operation.each(rows, async ({ host, pci }, act) => {
         if (!held.has(host))
           await act({ summary: `release GPUs of ${host}` }).releaseGpus({ ref: ref(host), pci, owner });
       }),
@@ -32,13 +32,10 @@ export function leaseGpus({ plan, input, operation, held, ref }: DeployContext):
 }
 
 /** Drivers, ROCm, GPUs, ports, RDMA devices: of the hosts where something starts. */
-export function checkHosts({ plan, input, inventory, operation, ref }: DeployContext): OperationStep {
-  const starting = new Set(startingRanks(plan).map(({ host }) => host));
-  if (plan.router.kind === 'managed' && plan.router.action !== 'keep') starting.add(plan.router.host);
+export function checkHosts({ plan, input, inventory, operation, ref }: DeployContext, on: readonly string[]): Work {
   const leases = Object.fromEntries(inventory.hosts.map((host) => [host.host, host.leases]));
-  const demands = demandsOf(input.spec, plan, { leases }).filter(({ host }) => starting.has(host));
+  const demands = demandsOf(input.spec, plan, { leases }).filter(({ host }) => on.includes(host));
   return {
-    name: 'check-rocm',
     cuttable: true,
     run: async () => {
       const findings: Finding[] = [];
@@ -51,10 +48,9 @@ export function checkHosts({ plan, input, inventory, operation, ref }: DeployCon
 }
 
 /** Measured bandwidth of every new link, a round at a time, so that no NIC is in two tests. */
-export function checkLinks({ plan, input, operation, ref }: DeployContext): OperationStep {
+export function checkLinks({ plan, input, operation, ref }: DeployContext): Work {
   const { testSeconds } = input.spec.rdma;
   return {
-    name: 'check-rdma',
     cuttable: true,
     run: async () => {
       const findings: Finding[] = [];
@@ -102,57 +98,62 @@ function judged(operation: Operation, findings: readonly Finding[]): void {
   });
 }
 
-/** The image first: it unpacks while weights move. */
-export function fetchAndStage({ plan, input, operation, ref }: DeployContext): readonly OperationStep[] {
-  const { spec, cluster, installation, deployment } = input;
-  const model = {
-    ...(spec.model.token ? { token: spec.model.token } : {}),
-    ...(spec.model.endpoint ? { endpoint: spec.model.endpoint } : {}),
-  };
-  const owner = { cluster, installation, deployment };
-  return [
-    {
-      name: 'fetch-image',
-      cuttable: true,
-      run: async () => {
-        for (const { reference, hosts } of plan.images) {
-          const ids: Record<string, string> = {};
-          await operation.each(hosts, async (host, act) => {
-            ids[host] = (
-              await act({ summary: `image ${reference} on ${host}`, minutes: LONG }).fetchImage({
-                ref: ref(host),
-                reference,
-                pull: spec.engine.pull,
-              })
-            ).id;
-          });
-          await operation.act({ summary: `one ${reference} on all hosts` }).compareImages({ reference, ids });
-          operation.images[reference] = Object.values(ids)[0]!;
-        }
-      },
-    },
-    {
-      name: 'stage-weights',
-      cuttable: true,
-      run: async () => {
-        if (plan.staging.length === 0) return;
-        const source = await operation
-          .act({ summary: 'resolve the revision' })
-          .pinSource({ source: spec.model.source, model });
-        await operation.each(plan.staging, async (staging, act) => {
-          await act({ summary: `weights on ${staging.host}`, minutes: LONG }).stageWeights({
-            ref: ref(staging.host),
-            staging: { ...staging, source },
-            model,
-            ...owner,
-          });
+/** Every host of an image has the same one. */
+export function fetchImages({ plan, input, operation, ref }: DeployContext, on: readonly string[]): Work {
+  const { pull } = input.spec.engine;
+  return {
+    cuttable: true,
+    run: async () => {
+      for (const { reference, hosts } of plan.images.filter((image) => on.includes(image.reference))) {
+        const ids: Record<string, string> = {};
+        await operation.each(hosts, async (host, act) => {
+          const fetched = act({ summary: `image ${reference} on ${host}`, minutes: LONG });
+          ids[host] = (await fetched.fetchImage({ ref: ref(host), reference, pull })).id;
         });
-      },
-      undo: () =>
-        operation.each(plan.staging, async ({ host, path, copy }, act) => {
-          if (copy)
-            await act({ summary: `drop partial weights on ${host}` }).dropPartial({ ref: ref(host), path, ...owner });
-        }),
+        await operation.act({ summary: `one ${reference} on all hosts` }).compareImages({ reference, ids });
+        operation.images[reference] = Object.values(ids)[0]!;
+      }
     },
-  ];
+  };
+}
+
+export function stageWeights({ plan, input, operation, ref }: DeployContext, on: readonly string[]): Work {
+  const { spec, cluster, installation, deployment } = input;
+  const { source: from, token, endpoint } = spec.model;
+  const model = { ...(token ? { token } : {}), ...(endpoint ? { endpoint } : {}) };
+  const owner = { cluster, installation, deployment };
+  const rows = plan.staging.filter(({ host }) => on.includes(host));
+  return {
+    cuttable: true,
+    run: async () => {
+      if (rows.length === 0) return;
+      const source = await operation.act({ summary: 'resolve the revision' }).pinSource({ source: from, model });
+      await operation.each(rows, async (row, act) => {
+        await act({ summary: `weights on ${row.host}`, minutes: LONG }).stageWeights({
+          ref: ref(row.host),
+          staging: { ...row, source },
+          model,
+          ...owner,
+        });
+      });
+    },
+    undo: () =>
+      operation.each(rows, async ({ host, path, copy }, act) => {
+        if (copy)
+          await act({ summary: `drop partial weights on ${host}` }).dropPartial({ ref: ref(host), path, ...owner });
+      }),
+  };
+}
+
+/** What no engine of the plan uses; it cannot be undone. */
+export function releaseGpus({ plan, input, operation, ref }: DeployContext, on: readonly string[]): Work {
+  const { cluster, installation } = input;
+  const rows = plan.releases.filter(({ host }) => on.includes(host));
+  return {
+    run: () =>
+      operation.each(rows, async ({ host, pci }, act) => {
+        const owner = { cluster, installation };
+        await act({ summary: `release GPUs of ${host}` }).releaseGpus({ ref: ref(host), pci, owner });
+      }),
+  };
 }

@@ -1,5 +1,6 @@
-import type { EnginePlan, RemovalPlan } from '../../src/plan/types.ts';
-import type { Operation, OperationStep } from '../operation.ts';
+import { ApplicationFailure } from '@temporalio/workflow';
+import type { EnginePlan, ManagedRouterPlan } from '../../src/plan/types.ts';
+import type { Operation, Work } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import {
   enginesOf,
@@ -14,28 +15,24 @@ import {
 } from './context.ts';
 import { stopUnits, undoUnit } from './engines.ts';
 
-export function startRouter(context: DeployContext): readonly OperationStep[] {
-  const { plan, input, operation, ref } = context;
-  const { router } = plan;
-  if (router.kind === 'external' || router.action === 'keep') return [];
+export function startRouter(context: DeployContext): Work {
+  const { input, operation, ref } = context;
+  const router = managedRouter(context);
   const at = { ref: ref(router.host), router, cluster: input.cluster, installation: input.installation };
   const unit = { ...unitAt(input, { ...router, rank: 0 }), ref: at.ref };
-  return [
-    {
-      name: 'start-router',
-      run: async () => {
-        const imageId = router.container && operation.images[router.container.image];
-        await operation.act({ summary: `start ${router.name} on ${router.host}` }).startRouter({
-          ...at,
-          ...(imageId ? { imageId } : {}),
-        });
-        await operation
-          .act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) })
-          .awaitRouter(at);
-      },
-      undo: () => undoUnit(operation.act, unit, ROUTER_STOP_S, context),
+  return {
+    run: async () => {
+      const imageId = router.container && operation.images[router.container.image];
+      await operation.act({ summary: `start ${router.name} on ${router.host}` }).startRouter({
+        ...at,
+        ...(imageId ? { imageId } : {}),
+      });
+      await operation
+        .act({ summary: `await ${router.name}`, minutes: minutesOf(router.readyTimeoutSeconds) })
+        .awaitRouter(at);
     },
-  ];
+    undo: () => undoUnit(operation.act, unit, ROUTER_STOP_S, context),
+  };
 }
 
 const ROUTER_STOP_S = 30;
@@ -45,7 +42,7 @@ const ROUTER_STOP_S = 30;
  * list. What was listed at the URL of a new engine was another one, which made room for it. Then takes out what ended
  * behind Tandem's back, which no undo brings back.
  */
-export function wireEngines(context: DeployContext): OperationStep {
+export function wireEngines(context: DeployContext, on: readonly string[]): Work {
   const { plan, listed, input, operation, ref } = context;
   const { router, kvGeneration } = plan;
   const routerStays = router.kind === 'external' || router.action === 'keep';
@@ -55,11 +52,12 @@ export function wireEngines(context: DeployContext): OperationStep {
     !plan.removals.some(
       ({ first, parts }) => first && parts.some((part) => ranks.some(({ host }) => host === part.host)),
     );
-  const missing = enginesOf(plan).filter((engine) => engine.action !== 'keep' || !isListed(engine, plan, listed));
+  const missing = enginesOf(plan).filter(
+    (engine) => on.includes(engine.name) && (engine.action !== 'keep' || !isListed(engine, plan, listed)),
+  );
   const lost = lostEngines(context);
   const at = { router, ...routerRef(plan, ref) };
   return {
-    name: 'wire-router',
     run: async () => {
       await operation.each(missing, async (engine, act) => {
         await act({ summary: `register ${engine.name}` }).wireEngine({
@@ -115,97 +113,96 @@ async function unwire(
   ]);
 }
 
-/** Takes units out of routing and stops them. They stay on their hosts, stopped, until nothing can fail any more. */
-export function retire(
-  context: DeployContext,
-  name: 'make-room' | 'retire',
-  removals: readonly RemovalPlan[],
-): readonly OperationStep[] {
+/** Takes units out of routing that the router lists. */
+export function unwireUnits(context: DeployContext, on: readonly string[]): Work {
   const { plan, input, listed, operation, ref } = context;
   const { spec } = input;
   const at = { router: plan.router, ...routerRef(plan, ref) };
-  if (removals.length === 0) return [];
   // One that ended long ago may have had the place and URL of an engine that serves now.
   const serves = new Set(enginesOf(plan).flatMap(({ action, url }) => (action === 'keep' ? [url] : [])));
+  const removals = plan.removals.filter(({ name }) => on.includes(name));
   const routed = removals.flatMap((removal) => {
     const entry = listed.find(({ url }) => url === removal.url && !serves.has(url));
     return entry ? [{ removal, entry, host: ref(removal.parts[0]!.host) }] : [];
   });
   const key = spec.engine.apiKey ? { apiKey: spec.engine.apiKey } : {};
-  const names = new Set(removals.map((removal) => removal.name));
-  // An undo starts again what ran, and only that.
-  const parts = leavingUnits(context)
-    .filter((unit) => unit.running && names.has(unit.name))
-    .map((unit) => ({ ...unitAt(input, unit), ref: unit.ref }));
-  const ran = routed.filter(({ removal }) => parts.some((part) => part.name === removal.name));
-  return [
-    {
-      name: `${name}-unwire`,
-      run: () =>
-        operation.each(routed, async ({ removal, entry, host }, act) => {
-          await unwire(operation, act, {
-            ...at,
-            engine: { name: removal.name, url: entry.url, ...key },
-            ref: host,
-            drainTimeoutSeconds: spec.upgrade.drainTimeoutSeconds,
-            settleSeconds: spec.upgrade.settleSeconds,
-          });
-        }),
-      undo: () =>
-        operation.each(ran, async ({ removal, entry, host }, act) => {
-          const engine = {
-            name: removal.name,
-            role: entry.role,
-            url: entry.url,
-            ...(entry.bootstrapPort === undefined ? {} : { bootstrapPort: entry.bootstrapPort }),
-            ...key,
-          };
-          // It was started again a moment ago and may load its weights first.
-          const timeoutSeconds = spec.engine.readyTimeoutSeconds;
-          await act({ summary: `register ${removal.name} again`, minutes: minutesOf(timeoutSeconds) }).rewireEngine({
-            ...at,
-            timeoutSeconds,
-            engine,
-            ref: host,
-            kvGeneration: entry.pairingKey ?? plan.kvGeneration,
-          });
-        }),
-    },
-    stopUnits(context, `${name}-stop`, parts),
-  ];
+  const running = runningParts(context, on);
+  const ran = routed.filter(({ removal }) => running.some(({ name }) => name === removal.name));
+  return {
+    run: () =>
+      operation.each(routed, async ({ removal, entry, host }, act) => {
+        await unwire(operation, act, {
+          ...at,
+          engine: { name: removal.name, url: entry.url, ...key },
+          ref: host,
+          drainTimeoutSeconds: spec.upgrade.drainTimeoutSeconds,
+          settleSeconds: spec.upgrade.settleSeconds,
+        });
+      }),
+    undo: () =>
+      operation.each(ran, async ({ removal, entry, host }, act) => {
+        const engine = {
+          name: removal.name,
+          role: entry.role,
+          url: entry.url,
+          ...(entry.bootstrapPort === undefined ? {} : { bootstrapPort: entry.bootstrapPort }),
+          ...key,
+        };
+        // It was started again a moment ago and may load its weights first.
+        const timeoutSeconds = spec.engine.readyTimeoutSeconds;
+        await act({ summary: `register ${removal.name} again`, minutes: minutesOf(timeoutSeconds) }).rewireEngine({
+          ...at,
+          timeoutSeconds,
+          engine,
+          ref: host,
+          kvGeneration: entry.pairingKey ?? plan.kvGeneration,
+        });
+      }),
+  };
+}
+
+export const stopLeaving = (context: DeployContext, on: readonly string[]): Work =>
+  stopUnits(context, runningParts(context, on));
+
+/** The parts of units that run: an undo starts again what ran, and only that. */
+const runningParts = (context: DeployContext, on: readonly string[]) =>
+  leavingUnits(context)
+    .filter(({ name, running }) => running && on.includes(name))
+    .map((unit) => ({ ...unitAt(context.input, unit), ref: unit.ref }));
+
+function managedRouter({ plan: { router } }: DeployContext): ManagedRouterPlan {
+  if (router.kind === 'managed') return router;
+  throw ApplicationFailure.create({
+    type: 'INTERNAL',
+    nonRetryable: true,
+    message: `${router.url} is not ours to start`,
+  });
 }
 
 /**
  * A router that is replaced frees its port before the new one starts, which interrupts serving, as the plan says. On
  * undo the old one is started again and told its engines, since it forgets them.
  */
-export function replaceRouter(context: DeployContext): readonly OperationStep[] {
+export function stopOldRouter(context: DeployContext, on: readonly string[]): Work {
   const { plan, input, operation, ref } = context;
-  const { router } = plan;
-  const replaced = router.kind === 'managed' ? router.replaces : [];
-  const units = leavingUnits(context)
-    .filter(({ name, running }) => running && replaced.includes(name))
-    .map((unit) => ({ ...unitAt(input, unit), ref: unit.ref }));
-  if (units.length === 0) return [];
-  const step = stopUnits(context, 'stop-old-router', units);
   const { serving } = input;
+  const units = runningParts(context, on);
+  const stop = stopUnits(context, units);
   const before = enginesOf(plan).filter(({ url }) => serving?.engines.some((engine) => engine.url === url));
-  return [
-    {
-      ...step,
-      undo: async () => {
-        await step.undo?.();
-        if (!serving) return;
-        await operation.each(before, async (engine, act) => {
-          await act({ summary: `register ${engine.name} again` }).rewireEngine({
-            router: { ...router, url: serving.router.url },
-            ...routerRef(plan, ref),
-            engine,
-            ref: ref(engine.host),
-            kvGeneration: serving.kvGeneration,
-          });
+  return {
+    ...stop,
+    undo: async () => {
+      await stop.undo();
+      if (!serving || units.length === 0) return; // One that had ended had no list any more.
+      await operation.each(before, async (engine, act) => {
+        await act({ summary: `register ${engine.name} again` }).rewireEngine({
+          router: { ...plan.router, url: serving.router.url },
+          ...routerRef(plan, ref),
+          engine,
+          ref: ref(engine.host),
+          kvGeneration: serving.kvGeneration,
         });
-      },
+      });
     },
-  ];
+  };
 }

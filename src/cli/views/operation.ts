@@ -1,5 +1,5 @@
 import type { EndedBy, Failed, Measured } from '../../operations/outcomes.ts';
-import type { OperationProgress, StepProgress } from '../../operations/progress.ts';
+import { isSameStep, type OperationProgress, type StepName, type StepProgress } from '../../operations/progress.ts';
 import type { ClusterRecord, DeploymentRecord } from '../../operations/record.ts';
 import { firstOfEach } from './findings.ts';
 import { keptRows } from './kept.ts';
@@ -18,11 +18,11 @@ const WORDS: Partial<Record<StepProgress['state'], string>> = {
 
 /** Progress as it is shown: a count never goes back, also where a step counts a second time. */
 export interface ShownProgress extends OperationProgress {
-  /** By step: the last count as it was read, and the parts of counts before it. */
-  readonly counts: Readonly<Record<string, Count>>;
+  /** Of each step: the last count as it was read, and the parts of counts before it. */
+  readonly counts: readonly Count[];
 }
 
-interface Count {
+interface Count extends StepName {
   readonly done: number;
   readonly of: number;
   readonly before: number;
@@ -30,17 +30,19 @@ interface Count {
 
 /** `now` with counts that go on from those shown `before`: a step that fetches a second image goes on counting. */
 export function neverBackwards(before: ShownProgress | undefined, now: OperationProgress): ShownProgress {
-  const counts = Object.fromEntries(now.steps.map((step) => [step.name, countOf(before, step)]));
-  const steps = now.steps.map((step) => {
-    const { done, of, before: earlier } = counts[step.name]!;
+  const counts = now.steps.map((step) => ({ ...step, ...countOf(before, step) }));
+  const steps = now.steps.map((step, at) => {
+    const { done, of, before: earlier } = counts[at]!;
     return { ...step, done: earlier + done, of: earlier + of };
   });
   return { ...now, steps, counts };
 }
 
-function countOf(shown: ShownProgress | undefined, { name, state, done, of }: StepProgress): Count {
-  const last = shown?.counts[name];
-  const undoes = state === 'undoing' && shown?.steps.find((step) => step.name === name)?.state !== 'undoing';
+function countOf(shown: ShownProgress | undefined, step: StepProgress): Omit<Count, keyof StepName> {
+  const { state, done, of } = step;
+  const isIt = (other: StepName) => isSameStep(other, step);
+  const last = shown?.counts.find(isIt);
+  const undoes = state === 'undoing' && shown?.steps.find(isIt)?.state !== 'undoing';
   if (!last || undoes) return { done, of, before: 0 };
   const again = done < last.done || of !== last.of; // All parts of the count before are over, else the step had failed.
   return { done, of, before: last.before + (again ? last.of : 0) };
@@ -60,7 +62,7 @@ export function progressLines(
     if (rest) lines.push(`  ${of.verdict.padEnd(14)} ${rest}`);
   }
   for (const step of now.steps) {
-    const earlier = before?.steps.find(({ name }) => name === step.name);
+    const earlier = before?.steps.find((other) => isSameStep(other, step));
     if (step.state !== earlier?.state || (step.state === 'running' && step.done !== earlier.done)) {
       const line = stepLine(step, now);
       if (line) lines.push(line);

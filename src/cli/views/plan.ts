@@ -1,5 +1,5 @@
 import { isNoop } from '../../plan/noop.ts';
-import type { Change, EnginePlan, Plan } from '../../plan/types.ts';
+import type { Change, EnginePlan, Move, MoveName, Plan, Stage } from '../../plan/types.ts';
 import { table } from './table.ts';
 
 /** A plan as people read it: what changes and why, where everything will be, in which order it is done, what to know before. */
@@ -59,39 +59,69 @@ const routerRows = ({ router }: Plan): string[][] => [
     : [router.name, router.host, '', '', router.url],
 ];
 
-/** The steps of a deploy, those left out that have nothing to do. */
+const STAGES: Readonly<Record<Stage['name'], string>> = {
+  prepare: 'prepare: what serves is untouched',
+  change: 'change: undone where something fails',
+  tidy: 'tidy up: for good, once all of it serves',
+};
+
+/** The plan's own order; moves are left out that have nothing to do. */
 function order(plan: Plan): string[] {
-  const starting = (engines: readonly EnginePlan[]) => engines.filter(({ action }) => action !== 'keep');
-  const names = (rows: readonly { readonly name: string }[]) => some(rows.map(({ name }) => name));
-  const first = plan.removals.filter((row) => row.first);
-  const last = plan.removals.filter((row) => !row.first);
-  const tests = plan.rounds.flatMap((round) => round.tests);
-  const slowest = Math.min(...tests.map(({ minGbps }) => minGbps));
-  const leasing = plan.changes.filter(({ kind, action }) => kind === 'lease' && action === 'create');
-  const copies = plan.staging.filter(({ copy }) => copy);
-  const { router } = plan;
-  const steps = [
-    first.length > 0 && `stop ${names(first)}: GPUs or ports are needed`,
-    leasing.length > 0 && `lease GPUs on ${some(leasing.map(({ name }) => name))}`,
-    starting([...plan.prefill, ...plan.decode]).length > 0 && 'check GPUs, drivers, RDMA and ports of their hosts',
-    tests.length > 0 &&
-      `measure ${tests.length} RDMA links in ${plan.rounds.length} rounds, at least ${slowest} Gb/s each`,
-    ...plan.images.map(({ reference, hosts }) => `fetch ${reference} on ${some(hosts)} where it is missing`),
-    copies.length > 0 && `stage ${plan.model.id} to ${plan.model.path} on ${some(copies.map(({ host }) => host))}`,
-    starting(plan.prefill).length > 0 && `start ${names(starting(plan.prefill))}`,
-    starting(plan.decode).length > 0 && `start ${names(starting(plan.decode))}`,
-    router.kind === 'managed' &&
-      router.action !== 'keep' &&
-      (router.replaces.length > 0
-        ? `stop ${router.replaces.join(', ')}, start ${router.name}`
-        : `start ${router.name}`),
-    starting([...plan.prefill, ...plan.decode]).length > 0 && `register them at the router under ${plan.kvGeneration}`,
-    plan.pairs.length > 0 && `prove ${plan.pairs.length} prefill-decode pairs, then requests through the router`,
-    last.length > 0 && `stop ${names(last)}`,
-    plan.releases.length > 0 && `release GPUs on ${some(plan.releases.map(({ host }) => host))}`,
-  ].filter((step) => step !== false);
-  return steps.map((step, at) => `${String(at + 1).padStart(2)}. ${step}`);
+  let number = 0;
+  return plan.stages.flatMap(({ name, moves }) => {
+    const told = moves.flatMap(({ name: move, on }) => (on.length > 0 ? SAID[move](plan, on) : []));
+    const numbered = told.map((line) => `${String((number += 1)).padStart(2)}. ${line}`);
+    return told.length > 0 ? [STAGES[name], ...numbered] : [];
+  });
 }
+
+const starting = (plan: Plan, on: Move['on']): string[] =>
+  [...plan.prefill, ...plan.decode]
+    .filter(({ name, action }) => action !== 'keep' && on.includes(name))
+    .map(({ name }) => name);
+
+const startLine = (plan: Plan, on: Move['on']): string[] => {
+  const names = starting(plan, on);
+  return names.length > 0 ? [`start ${some(names)}`] : [];
+};
+
+/** What each move of a plan does, in a line. */
+const SAID: Readonly<Record<MoveName, (plan: Plan, on: Move['on']) => readonly string[]>> = {
+  'lease-gpus': ({ changes }, on) => {
+    const missing = changes.filter(
+      ({ kind, action, name }) => kind === 'lease' && action === 'create' && on.includes(name),
+    );
+    return missing.length > 0 ? [`lease GPUs on ${some(missing.map(({ name }) => name))}`] : [];
+  },
+  'check-rocm': (_, on) => [`check GPUs, drivers, RDMA and ports of ${some(on)}`],
+  'check-rdma': ({ rounds }) => {
+    const tests = rounds.flatMap((round) => round.tests);
+    const slowest = Math.min(...tests.map(({ minGbps }) => minGbps));
+    return [`measure ${tests.length} RDMA links in ${rounds.length} rounds, at least ${slowest} Gb/s each`];
+  },
+  'fetch-image': ({ images }, on) =>
+    images
+      .filter(({ reference }) => on.includes(reference))
+      .map(({ reference, hosts }) => `fetch ${reference} on ${some(hosts)} where it is missing`),
+  'stage-weights': ({ model, staging }, on) => {
+    const copies = staging.filter(({ host, copy }) => copy && on.includes(host));
+    return copies.length > 0 ? [`stage ${model.id} to ${model.path} on ${some(copies.map(({ host }) => host))}`] : [];
+  },
+  'make-room-unwire': (_, on) => [`take ${some(on)} out of routing: what starts needs its GPUs or ports`],
+  'make-room-stop': (_, on) => [`stop ${some(on)}`],
+  'start-prefill': startLine,
+  'start-decode': startLine,
+  'stop-old-router': (_, on) => [`stop ${some(on)}: serving is interrupted`],
+  'start-router': (_, on) => [`start ${some(on)}`],
+  'wire-router': (plan, on) =>
+    starting(plan, on).length > 0 ? [`register what starts at the router under ${plan.kvGeneration}`] : [],
+  accept: ({ pairs }) => [`prove ${pairs.length} prefill-decode pairs, then requests through the router`],
+  'retire-unwire': (_, on) => [`take ${some(on)} out of routing`],
+  'retire-stop': (_, on) => [`stop ${some(on)}`],
+  confirm: (_, on) => [`compare ${some(on)} and the router’s list with this plan`],
+  'remove-old': (_, on) => [`remove ${some(on)}`],
+  'release-gpus': (_, on) => [`release GPUs on ${some(on)}`],
+};
 
 const some = (names: readonly string[]): string =>
   names.length <= NAMED_MAX
