@@ -4,7 +4,7 @@ import { byText } from './order.ts';
 import { imagesOf } from './supplies.ts';
 import type { Change, EnginePlan, Inventory, Plan } from './types.ts';
 
-/** What differs from what is there, in the order in which it is done; `missing` as of `missingUnits`. */
+/** What differs from what is there, by kind: when it is done the stages say. `missing` as of `missingUnits`. */
 export function changesOf(
   spec: ClusterSpec,
   inventory: Inventory,
@@ -13,16 +13,13 @@ export function changesOf(
   missing: readonly string[],
 ): readonly Change[] {
   const engines = [...plan.prefill, ...plan.decode];
-  const first = plan.removals.filter((row) => row.first);
-  const last = plan.removals.filter((row) => !row.first);
   return [
-    ...first.map(removeChange),
     ...leaseChanges(inventory, installation, plan),
     ...imageChanges(plan, engines),
     ...weightsChanges(spec, inventory, plan, engines),
     ...engines.map((engine) => engineChange(plan.cluster, engine, missing)),
     routerChange(plan, missing),
-    ...last.map(removeChange),
+    ...plan.removals.map(removeChange),
     ...plan.releases.map(({ host, pci }): Change => ({
       action: 'remove',
       kind: 'lease',

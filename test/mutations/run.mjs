@@ -27,7 +27,7 @@ cpSync(join(ROOT, 'dist'), join(copy, 'dist'), { recursive: true });
 const BUILT = /^test\/(?:(?:e2e|cli|lab|package)\/|package\.test)/;
 const build = () => spawnSync('npm', ['run', '--silent', 'build'], { cwd: copy, encoding: 'utf8' });
 /** What a broken line keeps waiting waits to its limit, and nothing else runs on this machine: a part of it is enough. */
-const PATIENCE = '0.3';
+const PATIENCE = '0.5';
 /** `cases: "every"` where the case is not among those that `npm test` chooses. */
 const test = ({ test: file, name, cases }) =>
   spawnSync('sh', ['scripts/test.sh', file, ...(name ? ['-t', name] : [])], {
