@@ -1,14 +1,15 @@
+import { begun } from '../src/operations/ledger.ts';
 import { hostRef } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
 import { isNoop } from '../src/plan/noop.ts';
 import type { OperationInput } from './messages.ts';
-import type { Measured, OperationResult } from '../src/operations/outcomes.ts';
+import type { OperationResult } from '../src/operations/outcomes.ts';
 import { observe } from './observe.ts';
 import type { Move, MoveName, Stage } from '../src/plan/types.ts';
 import { conduct, type OperationStep, type Work } from './operation.ts';
 import { presenceAt } from './proxies.ts';
 import { accept, confirm } from './steps/accept.ts';
-import { isWired, listedBefore, refsOf, servingOf, type DeployContext } from './steps/context.ts';
+import { bookOf, isWired, listedBefore, refsOf, servingOf, type DeployContext } from './steps/context.ts';
 import { removeLeaving, startEngines } from './steps/engines.ts';
 import { compare, pictures } from './steps/picture.ts';
 import { checkHosts, checkLinks, fetchImages, leaseGpus, releaseGpus, stageWeights } from './steps/prepare.ts';
@@ -35,30 +36,18 @@ export async function deploy(given: OperationInput): Promise<OperationResult> {
     );
     operation.warnings(plan.warnings);
     const listed = await operation.step('compare-router', () => listedBefore(act, plan));
-    const measured: { value?: Measured } = {};
-    const context: DeployContext = {
-      input,
-      plan,
-      inventory,
-      listed,
-      operation,
-      measured,
-      held: new Set(),
-      routed: new Set(),
-      ref: refsOf(plan),
-    };
-    if (isNoop(plan) && isWired(context)) return { outcome: 'unchanged', serving: servingOf(plan, specDigest) };
+    const book = bookOf(begun(plan, inventory, listed, serving));
+    if (isNoop(plan) && isWired(plan, book.ledger()))
+      return { outcome: 'unchanged', serving: servingOf(plan, specDigest) };
 
-    const before = await operation.step('picture', () => pictures(context));
+    const context: DeployContext = { input, plan, operation, ref: refsOf(plan), ...book };
+    await operation.step('picture', () => pictures(context));
     const stages = (undoable: boolean) =>
       plan.stages.filter((stage) => isUndoable(stage) === undoable).flatMap((stage) => stepsOf(context, stage));
-    await operation.saga(stages(true), () => compare(context, before));
+    await operation.saga(stages(true), () => compare(context));
     await operation.forward(stages(false), { stoppable: false });
-    return {
-      outcome: 'succeeded',
-      serving: servingOf(plan, specDigest),
-      ...(measured.value ? { measured: measured.value } : {}),
-    };
+    const { measured } = book.ledger();
+    return { outcome: 'succeeded', serving: servingOf(plan, specDigest), ...(measured ? { measured } : {}) };
   });
 }
 

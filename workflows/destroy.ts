@@ -1,3 +1,4 @@
+import type { Remains } from '../src/operations/ledger.ts';
 import { hostRef, knownRefs } from '../src/plan/host-ref.ts';
 import { modelPlan, usedInPlace } from '../src/plan/model.ts';
 import type { HostRef, RemovalPlan } from '../src/plan/types.ts';
@@ -7,7 +8,7 @@ import type { OperationResult } from '../src/operations/outcomes.ts';
 import { observeReachable } from './observe.ts';
 import { conduct, type Operation } from './operation.ts';
 import { presenceAt, type Act } from './proxies.ts';
-import { leaveRouted, minutesOf, type Staying } from './steps/context.ts';
+import { bookOf, leaveRouted, minutesOf, type Book } from './steps/context.ts';
 import { removeUnit } from './steps/engines.ts';
 import { nothingLeft } from './steps/picture.ts';
 
@@ -31,8 +32,8 @@ export async function destroy(given: OperationInput): Promise<OperationResult> {
     const refs = hostsOf(input).filter(({ name }) => !lost.has(name));
     const hosts = new Map(refs.map((ref) => [ref.name, ref]));
     const ofKind = (wanted: RemovalPlan['kind']) => plan.removals.filter(({ kind }) => kind === wanted);
-    const held = new Set<string>();
-    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts, held, routed: new Set() };
+    const book = bookOf<Remains>({ held: [], routed: [] });
+    const at: Destruction = { input: { ...input, installation }, operation, plan, hosts, ...book };
     await operation.forward(
       [
         unwireExternal(at),
@@ -43,7 +44,7 @@ export async function destroy(given: OperationInput): Promise<OperationResult> {
           name: 'release-gpus',
           run: () =>
             operation.each(plan.leases, async ({ host, pci }, act) => {
-              if (held.has(host)) return;
+              if (book.ledger().held.includes(host)) return;
               await act({ summary: `release GPUs of ${host}` }).releaseGpus({
                 ref: hosts.get(host)!,
                 pci,
@@ -62,7 +63,7 @@ export async function destroy(given: OperationInput): Promise<OperationResult> {
 
 type DestroyPlan = Awaited<ReturnType<ReturnType<Act>['planDestruction']>>;
 
-interface Destruction extends Staying {
+interface Destruction extends Book<Remains> {
   readonly input: OperationInput;
   readonly operation: Operation;
   readonly plan: DestroyPlan;

@@ -2,7 +2,7 @@ import type { Work } from '../operation.ts';
 import { enginesOf, leavingUnits, minutesOf, routerRef, type DeployContext } from './context.ts';
 
 /** Every new pair answers by itself; then every new engine through the router, measured. */
-export function accept({ plan, input, operation, ref, measured }: DeployContext, on: readonly string[]): Work {
+export function accept({ plan, input, operation, ref, note }: DeployContext, on: readonly string[]): Work {
   const { acceptance, engine: common } = input.spec;
   const engines = enginesOf(plan);
   const asked = (name: string) => {
@@ -31,19 +31,15 @@ export function accept({ plan, input, operation, ref, measured }: DeployContext,
         engines: on.map(asked),
         ...(common.apiKey ? { engineKey: common.apiKey } : {}),
       });
-      measured.value = {
-        requests: load.requests,
-        ttftMs: load.ttftMs,
-        itlMs: load.itlMs,
-        tokensPerSecond: load.outputTokensPerSecond,
-      };
+      const { requests, ttftMs, itlMs, outputTokensPerSecond: tokensPerSecond } = load;
+      note({ measured: { requests, ttftMs, itlMs, tokensPerSecond } });
     },
   };
 }
 
 /** What runs, held against the plan: nothing is taken for done because a step said so. */
 export function confirm(context: DeployContext, on: readonly string[]): Work {
-  const { plan, input, operation, ref } = context;
+  const { plan, input, operation, ref, ledger } = context;
   const engines = enginesOf(plan);
   const { router } = plan;
   const leaving = [...new Set(leavingUnits(context).map(({ name }) => name))];
@@ -56,7 +52,7 @@ export function confirm(context: DeployContext, on: readonly string[]): Work {
           cluster: input.cluster,
           engines: engines.filter((engine) => engine.ranks.some(({ host }) => host === name)),
           ...(router.kind === 'managed' && router.host === name ? { router } : {}),
-          imageIds: operation.images,
+          imageIds: ledger().images,
           leaving,
         });
       });

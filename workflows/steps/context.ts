@@ -1,36 +1,30 @@
 import { ApplicationFailure } from '@temporalio/workflow';
-import type { EnginePlan, HostRef, Inventory, ManagedRouterPlan, Plan } from '../../src/plan/types.ts';
+import { isListed, noted, type Ledger, type Listed, type Remains } from '../../src/operations/ledger.ts';
+import type { EnginePlan, HostRef, ManagedRouterPlan, Plan } from '../../src/plan/types.ts';
 import type { OperationInput } from '../messages.ts';
-import type { Measured } from '../../src/operations/outcomes.ts';
 import type { Serving } from '../../src/plan/types.ts';
 import type { Operation } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 
-export type RouterList = Awaited<ReturnType<ReturnType<Act>['routerEngines']>>;
+/** The ledger of an operation, which its moves read when they run and add to. */
+export interface Book<L extends Remains = Ledger> {
+  readonly ledger: () => L;
+  readonly note: (change: Partial<Ledger>) => void;
+}
 
-/** What an operation could not take away, and what therefore stays with it. */
-export interface Staying {
-  /** Hosts where a unit could not be removed: their GPUs stay leased, since it may use them. */
-  readonly held: Set<string>;
-  /** Engines that could not be taken out of a router that stays: they run on, since requests still come to them. */
-  readonly routed: Set<string>;
+export function bookOf<L extends Remains>(first: L): Book<L> {
+  let ledger = first;
+  return { ledger: () => ledger, note: (change) => void (ledger = noted(ledger, change)) };
 }
 
 /** Leaves an engine that is still routed where it runs. */
-export function leaveRouted({ held, routed }: Staying, name: string, at: readonly { readonly host: string }[]): void {
-  routed.add(name);
-  for (const { host } of at) held.add(host);
-}
+export const leaveRouted = ({ note }: Book<Remains>, name: string, at: readonly { readonly host: string }[]): void =>
+  note({ routed: [name], held: at.map(({ host }) => host) });
 
-export interface DeployContext extends Staying {
+export interface DeployContext extends Book {
   readonly input: OperationInput;
   readonly plan: Plan;
-  readonly inventory: Inventory;
-  /** What the router listed when the operation began: what an undo restores. */
-  readonly listed: RouterList;
   readonly operation: Operation;
-  /** Where acceptance leaves what it measured. */
-  readonly measured: { value?: Measured };
   readonly ref: (host: string) => HostRef;
 }
 
@@ -74,60 +68,20 @@ export const unitAt = ({ cluster, installation }: OperationInput, { name, runtim
   installation,
 });
 
-/** Every part of removed units and of those that others replace, as the hosts show them. */
-export function leavingUnits({
-  plan,
-  inventory,
-  ref,
-}: Pick<DeployContext, 'plan' | 'inventory' | 'ref'>): readonly (Unit & {
-  readonly ref: HostRef;
-  readonly running: boolean;
-})[] {
-  const names = new Set([...plan.removals.map(({ name }) => name), ...replacedNames(plan)]);
-  return inventory.hosts.flatMap(({ host, found }) =>
-    found
-      .filter(({ name }) => names.has(name))
-      .map(({ name, runtime, rank, deployment, running }) => ({
-        name,
-        runtime,
-        rank,
-        deployment,
-        running,
-        ref: ref(host),
-      })),
-  );
-}
-
-const replacedNames = (plan: Plan): readonly string[] => [
-  ...enginesOf(plan).flatMap(({ replaces }) => replaces),
-  ...(plan.router.kind === 'managed' ? plan.router.replaces : []),
-];
+/** Parts of units that go, where they are. */
+export const leavingUnits = ({ ledger, ref }: Pick<DeployContext, 'ledger' | 'ref'>) =>
+  ledger().leaving.map(({ host, ...part }) => ({ ...part, ref: ref(host) }));
 
 /** What the kept router lists; nothing where it is new. */
-export async function listedBefore(act: Act, plan: Plan): Promise<RouterList> {
+export async function listedBefore(act: Act, plan: Plan): Promise<readonly Listed[]> {
   const { router } = plan;
   if (router.kind === 'managed' && router.action !== 'keep') return [];
   return await act({ summary: 'the router’s list' }).routerEngines({ router, ...routerRef(plan, refsOf(plan)) });
 }
 
-export const isListed = ({ url }: EnginePlan, { router, kvGeneration }: Plan, listed: RouterList): boolean =>
-  listed.some(
-    (entry) => entry.url === url && entry.ready && (!router.pairingKeys || entry.pairingKey === kvGeneration),
-  );
-
-/** What the record has serving, no host shows any more and the router still lists: somebody else removed it. */
-export function lostEngines({ input, plan, inventory, listed }: DeployContext): readonly Serving['engines'][number][] {
-  const found = new Set(inventory.hosts.flatMap((host) => host.found.map(({ name }) => name)));
-  const planned = new Set(enginesOf(plan).map(({ url }) => url));
-  return (input.serving?.engines ?? []).filter(
-    ({ name, url }) => !found.has(name) && !planned.has(url) && listed.some((entry) => entry.url === url),
-  );
-}
-
 /** The router lists what the plan says under its key, and nothing that was lost. */
-export const isWired = (context: DeployContext): boolean =>
-  enginesOf(context.plan).every((engine) => isListed(engine, context.plan, context.listed)) &&
-  lostEngines(context).length === 0;
+export const isWired = (plan: Plan, { listed, lost }: Ledger): boolean =>
+  enginesOf(plan).every((engine) => isListed(engine, plan, listed)) && lost.length === 0;
 
 export function servingOf(plan: Plan, specDigest: string): Serving {
   const { router } = plan;

@@ -1,19 +1,12 @@
+import type { Remains } from '../../src/operations/ledger.ts';
 import { secretRefs } from '../../src/spec/secret-refs.ts';
 import type { Work } from '../operation.ts';
 import type { Act } from '../proxies.ts';
-import {
-  enginesOf,
-  leavingUnits,
-  minutesOf,
-  startingRanks,
-  unitAt,
-  type DeployContext,
-  type Staying,
-} from './context.ts';
+import { enginesOf, leavingUnits, minutesOf, startingRanks, unitAt, type Book, type DeployContext } from './context.ts';
 
 /** Starts engines and waits until they are ready; of those that run already, but were never accepted, only the latter. */
 export function startEngines(context: DeployContext, on: readonly string[]): Work {
-  const { plan, input, operation, ref } = context;
+  const { plan, input, operation, ref, ledger } = context;
   const { cluster, installation } = input;
   const engines = enginesOf(plan).filter(({ name }) => on.includes(name));
   const ranks = startingRanks(plan).filter(({ engine }) => on.includes(engine.name));
@@ -22,7 +15,7 @@ export function startEngines(context: DeployContext, on: readonly string[]): Wor
     run: async () => {
       await operation.uncounted(ranks, async ({ engine, rank, host }, act) => {
         const image = engine.ranks.find((row) => row.rank === rank)?.container?.image;
-        const imageId = image === undefined ? undefined : operation.images[image];
+        const imageId = image === undefined ? undefined : ledger().images[image];
         await act({ summary: `start ${engine.name}${rank > 0 ? ` rank ${rank}` : ''} on ${host}` }).startRank({
           ref: ref(host),
           engine,
@@ -69,15 +62,15 @@ export async function removeUnit(
   act: Act,
   unit: UnitOnHost,
   timeoutSeconds: number,
-  { held, routed }: Staying,
+  { ledger, note }: Book<Remains>,
 ): ReturnType<ReturnType<Act>['removeRank']> {
-  if (routed.has(unit.name)) return undefined;
+  if (ledger().routed.includes(unit.name)) return undefined;
   const summary = `remove ${unit.name} from ${unit.ref.name}`;
   try {
     await act({ summary, minutes: minutesOf(timeoutSeconds) }).stopRank({ ...unit, timeoutSeconds });
     return await act({ summary }).removeRank(unit);
   } catch (error) {
-    held.add(unit.ref.name);
+    note({ held: [unit.ref.name] });
     throw error;
   }
 }

@@ -16,23 +16,20 @@ import type { Operation } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 import { enginesOf, routerRef, type DeployContext } from './context.ts';
 
-/** Pictures of hosts by name: what of this cluster is there. */
-export type Pictures = ReadonlyMap<string, HostPicture>;
-
-/** Every host of the plan, before anything is done there. */
-export async function pictures(context: DeployContext): Promise<Pictures> {
-  const found = new Map<string, HostPicture>();
-  const { plan, operation } = context;
+/** Notes what of this cluster is on every host of the plan, before anything is done there. */
+export async function pictures(context: DeployContext): Promise<void> {
+  const { plan, operation, note } = context;
   await operation.each(plan.hosts, async (ref, act) => {
-    found.set(ref.name, await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name)));
+    const picture = await pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
+    note({ pictures: { [ref.name]: picture } });
   });
-  return found;
 }
 
 /** Looks at the same hosts again once all is undone; what differs is left behind, what could not be seen too. */
-export async function compare(context: DeployContext, before: Pictures): Promise<void> {
-  const { plan, operation } = context;
-  const differs = (picture: HostPicture) => differences(before.get(picture.host), picture).filter(isMissed);
+export async function compare(context: DeployContext): Promise<void> {
+  const { plan, operation, ledger } = context;
+  const { pictures: before } = ledger();
+  const differs = (picture: HostPicture) => differences(before[picture.host], picture).filter(isMissed);
   await tell(operation, plan.hosts, differs, async (ref, act) => {
     const look = () => pictureOf(act, ref, scopeIn(context, ref.name), routerAt(context, ref.name));
     try {

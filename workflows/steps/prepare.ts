@@ -5,7 +5,7 @@ import { byText } from '../../src/plan/order.ts';
 import type { Operation, Work } from '../operation.ts';
 import { LONG, type DeployContext } from './context.ts';
 
-export function leaseGpus({ plan, input, operation, held, ref }: DeployContext, on: readonly string[]): Work {
+export function leaseGpus({ plan, input, operation, ledger, ref }: DeployContext, on: readonly string[]): Work {
   const { cluster, installation, deployment } = input;
   const owner = { cluster, installation, deployment };
   const rows = plan.leases.filter(({ host }) => on.includes(host));
@@ -25,15 +25,15 @@ export function leaseGpus({ plan, input, operation, held, ref }: DeployContext, 
     },
     undo: () =>
       operation.each(rows, async ({ host, pci }, act) => {
-        if (!held.has(host))
+        if (!ledger().held.includes(host))
           await act({ summary: `release GPUs of ${host}` }).releaseGpus({ ref: ref(host), pci, owner });
       }),
   };
 }
 
 /** Drivers, ROCm, GPUs, ports, RDMA devices: of the hosts where something starts. */
-export function checkHosts({ plan, input, inventory, operation, ref }: DeployContext, on: readonly string[]): Work {
-  const leases = Object.fromEntries(inventory.hosts.map((host) => [host.host, host.leases]));
+export function checkHosts({ plan, input, operation, ledger, ref }: DeployContext, on: readonly string[]): Work {
+  const { leases } = ledger();
   const demands = demandsOf(input.spec, plan, { leases }).filter(({ host }) => on.includes(host));
   return {
     cuttable: true,
@@ -99,7 +99,7 @@ function judged(operation: Operation, findings: readonly Finding[]): void {
 }
 
 /** Every host of an image has the same one. */
-export function fetchImages({ plan, input, operation, ref }: DeployContext, on: readonly string[]): Work {
+export function fetchImages({ plan, input, operation, ref, note }: DeployContext, on: readonly string[]): Work {
   const { pull } = input.spec.engine;
   return {
     cuttable: true,
@@ -111,7 +111,7 @@ export function fetchImages({ plan, input, operation, ref }: DeployContext, on: 
           ids[host] = (await fetched.fetchImage({ ref: ref(host), reference, pull })).id;
         });
         await operation.act({ summary: `one ${reference} on all hosts` }).compareImages({ reference, ids });
-        operation.images[reference] = Object.values(ids)[0]!;
+        note({ images: { [reference]: Object.values(ids)[0]! } });
       }
     },
   };

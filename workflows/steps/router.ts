@@ -1,28 +1,19 @@
 import { ApplicationFailure } from '@temporalio/workflow';
+import { isListed } from '../../src/operations/ledger.ts';
 import type { EnginePlan, ManagedRouterPlan } from '../../src/plan/types.ts';
 import type { Operation, Work } from '../operation.ts';
 import type { Act } from '../proxies.ts';
-import {
-  enginesOf,
-  isListed,
-  leaveRouted,
-  leavingUnits,
-  lostEngines,
-  minutesOf,
-  routerRef,
-  unitAt,
-  type DeployContext,
-} from './context.ts';
+import { enginesOf, leaveRouted, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
 import { stopUnits, undoUnit } from './engines.ts';
 
 export function startRouter(context: DeployContext): Work {
-  const { input, operation, ref } = context;
+  const { input, operation, ref, ledger } = context;
   const router = managedRouter(context);
   const at = { ref: ref(router.host), router, cluster: input.cluster, installation: input.installation };
   const unit = { ...unitAt(input, { ...router, rank: 0 }), ref: at.ref };
   return {
     run: async () => {
-      const imageId = router.container && operation.images[router.container.image];
+      const imageId = router.container && ledger().images[router.container.image];
       await operation.act({ summary: `start ${router.name} on ${router.host}` }).startRouter({
         ...at,
         ...(imageId ? { imageId } : {}),
@@ -43,7 +34,8 @@ const ROUTER_STOP_S = 30;
  * behind Tandem's back, which no undo brings back.
  */
 export function wireEngines(context: DeployContext, on: readonly string[]): Work {
-  const { plan, listed, input, operation, ref } = context;
+  const { plan, input, operation, ref, ledger } = context;
+  const { listed, lost } = ledger();
   const { router, kvGeneration } = plan;
   const routerStays = router.kind === 'external' || router.action === 'keep';
   /** One in whose place nothing is started again: it does less harm running than listed and gone. */
@@ -55,7 +47,6 @@ export function wireEngines(context: DeployContext, on: readonly string[]): Work
   const missing = enginesOf(plan).filter(
     (engine) => on.includes(engine.name) && (engine.action !== 'keep' || !isListed(engine, plan, listed)),
   );
-  const lost = lostEngines(context);
   const at = { router, ...routerRef(plan, ref) };
   return {
     run: async () => {
@@ -115,7 +106,8 @@ async function unwire(
 
 /** Takes units out of routing that the router lists. */
 export function unwireUnits(context: DeployContext, on: readonly string[]): Work {
-  const { plan, input, listed, operation, ref } = context;
+  const { plan, input, operation, ref, ledger } = context;
+  const { listed } = ledger();
   const { spec } = input;
   const at = { router: plan.router, ...routerRef(plan, ref) };
   // One that ended long ago may have had the place and URL of an engine that serves now.
