@@ -25,8 +25,7 @@ export interface ConfirmHost {
 }
 
 export interface ConfirmRouter extends RouterAt {
-  readonly engines: readonly Pick<EnginePlan, 'name' | 'role' | 'url' | 'bootstrapPort'>[];
-  readonly kvGeneration: string;
+  readonly engines: readonly Pick<EnginePlan, 'name' | 'role' | 'url' | 'bootstrapPort' | 'kvGeneration'>[];
 }
 
 /** Comparing what runs with the plan. */
@@ -70,9 +69,9 @@ export function createConfirmActivities(drivers: Drivers) {
     },
 
     /** Holds the router's list against the plan: exactly these engines, ready, under their key. Errors: NOT_AS_PLANNED, ROUTER_FAILED. */
-    async confirmRouter({ engines, kvGeneration, ...at }: ConfirmRouter): Promise<void> {
+    async confirmRouter({ engines, ...at }: ConfirmRouter): Promise<void> {
       const listed = await listOf(drivers, at);
-      const differences = engines.flatMap(({ name, url, role, bootstrapPort }) => {
+      const differences = engines.flatMap(({ name, url, role, bootstrapPort, kvGeneration }) => {
         const entry = listed.find((row) => row.url === url);
         if (!entry) return [`${name} (${url}) is not listed`];
         return [

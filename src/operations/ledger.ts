@@ -92,7 +92,7 @@ export function noted<L extends Remains>(ledger: L, change: Partial<Ledger>): L 
 }
 
 /** Whether a router lists an engine under its key. */
-export const isListed = ({ url }: EnginePlan, { router, kvGeneration }: Plan, listed: readonly Listed[]): boolean =>
+export const isListed = ({ url, kvGeneration }: EnginePlan, { router }: Plan, listed: readonly Listed[]): boolean =>
   listed.some(
     (entry) => entry.url === url && entry.ready && (!router.pairingKeys || entry.pairingKey === kvGeneration),
   );

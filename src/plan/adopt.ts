@@ -81,6 +81,9 @@ function servingOf(
   const newestFirst = groups.toSorted((a, b) => b.deployment - a.deployment || byText(a.name, b.name));
   const engines = newestFirst.filter(({ kind, running }) => kind === 'engine' && running);
   if (engines.length === 0) return null;
+  // An engine that stayed through a change keeps the label it was started with, so the newest one is right.
+  const labelled = engines.find((engine) => engine.kvGeneration !== undefined);
+  const generation = labelled?.kvGeneration ?? kvGeneration(spec, model);
   const routers = newestFirst.filter(({ kind }) => kind === 'router');
   const router = routers.find(({ running }) => running) ?? routers[0];
   const holding = new Set(
@@ -90,11 +93,9 @@ function servingOf(
     deployment: lastDeployment,
     site: spec.site,
     model: model.id,
-    // An engine that stayed through a change keeps the label it was started with, so the newest one is right.
-    kvGeneration:
-      engines.find((engine) => engine.kvGeneration !== undefined)?.kvGeneration ?? kvGeneration(spec, model),
     engines: engines.toSorted(byRoleAndIndex).map(({ name, role, parts, url, digest, runtime }) => ({
       name,
+      kvGeneration: generation,
       role: role as Role,
       hosts: parts.map(({ host }) => host),
       url: url ?? '',

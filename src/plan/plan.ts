@@ -46,7 +46,8 @@ export function planCluster(input: PlanInput): Plan {
   const engines = seats.flatMap((role) => enginePlans(input, generation, fleet, rowOf, role, places));
   const router = routerPlan(input, groups);
   refuseClashes(input, fleet, engines);
-  refuseGenerations(input, generation, router, engines, groups);
+  const former = formerGeneration(input, engines, groups);
+  refuseGenerations(input, former, router, engines);
 
   const going = removals(groups, seats, engines, router);
   const releases = releasePlans(spec, inventory, installation, engines);
@@ -97,7 +98,9 @@ export function planCluster(input: PlanInput): Plan {
       ...linkWarnings,
       ...deviceWarnings(spec, fleet, engines),
       ...routerWarnings(router, groups),
-      ...generationWarnings(input, generation, engines),
+      ...(former === undefined
+        ? []
+        : [`the KV generation changes from ${former} to ${generation}: engines that stay get the new pairing key`]),
     ],
   };
 }
@@ -205,24 +208,30 @@ function refuseChanges(cluster: string, refused: readonly string[]): void {
   });
 }
 
-/**
- * A router without pairing keys pairs any prefill engine with any decode engine, so two generations may never meet
- * there. Where no record says what the kept engines have, their labels do.
- */
-function refuseGenerations(
-  { spec, serving }: PlanInput,
-  generation: string,
-  router: RouterPlan,
+/** A KV generation that a kept engine has, by the record or else by its label, and not in this plan. */
+function formerGeneration(
+  { serving }: PlanInput,
   engines: readonly EnginePlan[],
   groups: readonly FoundGroup[],
+): string | undefined {
+  const known = new Map(
+    [...groups, ...(serving?.engines ?? [])].flatMap(({ name, kvGeneration: one }) => (one ? [[name, one]] : [])),
+  );
+  const changes = ({ name, action, kvGeneration: wanted }: EnginePlan) =>
+    action === 'keep' && (known.get(name) ?? wanted) !== wanted;
+  return known.get(engines.find(changes)?.name ?? '');
+}
+
+/** A router without pairing keys pairs any prefill engine with any decode engine: two generations may never meet there. */
+function refuseGenerations(
+  { spec }: PlanInput,
+  former: string | undefined,
+  router: RouterPlan,
+  engines: readonly EnginePlan[],
 ): void {
+  if (router.pairingKeys || former === undefined) return;
   const kept = engines.filter(({ action }) => action === 'keep');
-  if (router.pairingKeys || kept.length === 0) return;
-  const labels = groups
-    .filter(({ name }) => kept.some((engine) => engine.name === name))
-    .map((group) => group.kvGeneration);
-  const former = (serving ? [serving.kvGeneration] : labels).find((one) => one !== undefined && one !== generation);
-  if (former === undefined) return;
+  const generation = kept[0]!.kvGeneration;
   throw new DeployError({
     code: 'CHANGE_REFUSED',
     message: `the KV generation of ${spec.name} would change from ${former} to ${generation} while ${kept.map(({ name }) => name).join(', ')} serve, and ${router.implementation} ${router.version} cannot keep generations apart`,
@@ -287,12 +296,5 @@ function routerWarnings(router: RouterPlan, groups: readonly FoundGroup[]): stri
   if (router.action === 'keep') return [];
   return [
     `${serving[0]!.name} is replaced: serving is interrupted until the new router at ${router.url} lists the engines`,
-  ];
-}
-
-function generationWarnings({ serving }: PlanInput, generation: string, engines: readonly EnginePlan[]): string[] {
-  if (!serving || serving.kvGeneration === generation || engines.every(({ action }) => action !== 'keep')) return [];
-  return [
-    `the KV generation changes from ${serving.kvGeneration} to ${generation}: engines that stay get the new pairing key`,
   ];
 }

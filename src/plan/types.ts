@@ -103,7 +103,6 @@ export interface Serving {
   readonly deployment: number;
   readonly site: string;
   readonly model: string;
-  readonly kvGeneration: string;
   readonly specDigest: string;
   readonly engines: readonly ServingEngine[];
   readonly router: ServingRouter;
@@ -113,6 +112,8 @@ export interface Serving {
 
 interface ServingEngine {
   readonly name: string;
+  /** The one it has now: its label says only under which it was started. */
+  readonly kvGeneration: string;
   readonly role: 'prefill' | 'decode';
   readonly hosts: readonly string[];
   readonly url: string;
@@ -139,11 +140,10 @@ export interface PlanInput {
   /** What served before, as the cluster's record has it; absent for the first deployment or a lost record. */
   readonly serving?: {
     readonly deployment: number;
-    readonly kvGeneration: string;
     /** How to reach hosts that the spec no longer names. */
     readonly hosts: readonly HostRef[];
     /** What was left on the hosts, by name: what is gone since was removed by others, and the plan says so. */
-    readonly engines?: readonly { readonly name: string }[];
+    readonly engines?: readonly Pick<ServingEngine, 'name' | 'kvGeneration'>[];
     readonly router?: { readonly name?: string };
   };
 }

@@ -231,16 +231,19 @@ describe('a managed router (real smg) with keys', () => {
     await wire(row);
     await wire(stranger, 'gen-0');
     const activity = createConfirmActivities(localDrivers([host], secrets));
-    const planned = { ...at(), kvGeneration: 'gen-1' };
-    expect((await failure(activity.confirmRouter({ ...planned, engines: [row] }))).evidence).toBe(
+    const planned = (...rows: readonly (typeof row)[]) => ({
+      ...at(),
+      engines: rows.map((one) => ({ ...one, kvGeneration: 'gen-1' })),
+    });
+    expect((await failure(activity.confirmRouter(planned(row)))).evidence).toBe(
       `${stranger.url} (decode) is listed and not in the plan`,
     );
     const absent = anEngine('decode', { host: 'h0', address: '127.84.6.9' });
-    expect((await failure(activity.confirmRouter({ ...planned, engines: [row, stranger, absent] }))).evidence).toBe(
+    expect((await failure(activity.confirmRouter(planned(row, stranger, absent)))).evidence).toBe(
       `${stranger.name} is listed with key gen-0, the plan has gen-1\n${absent.name} (${absent.url}) is not listed`,
     );
     await unwire(stranger);
-    await activity.confirmRouter({ ...planned, engines: [row] });
+    await activity.confirmRouter(planned(row));
     await unwire(row);
   });
 

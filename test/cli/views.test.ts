@@ -77,11 +77,11 @@ const record: ClusterRecord = {
     deployment: 1,
     site: 'default',
     model: 'Qwen/Qwen2.5-72B-Instruct',
-    kvGeneration: 'kv-0123456789ab',
     specDigest: deployed.specDigest,
     engines: [
       {
         name: 'tandem-qwen-prefill-0-1',
+        kvGeneration: 'kv-0123456789ab',
         role: 'prefill',
         hosts: ['gpu-a'],
         url: 'http://10.0.0.1:30000',
@@ -90,6 +90,7 @@ const record: ClusterRecord = {
       },
       {
         name: 'tandem-qwen-decode-0-1',
+        kvGeneration: 'kv-0123456789ab',
         role: 'decode',
         hosts: ['gpu-b', 'gpu-c'],
         url: 'http://10.0.0.2:30000',

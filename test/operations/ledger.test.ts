@@ -20,7 +20,7 @@ const shown = (befell: (unit: Inventory['hosts'][number]['found'][number]) => re
   })),
 });
 const planOn = (inventory: Inventory) =>
-  planCluster({ spec, inventory, installation: 'ours', deployment: 2, ...servedBefore(spec, 2) });
+  planCluster({ spec, inventory, installation: 'ours', deployment: 2, ...servedBefore(2) });
 
 describe('the ledger of an operation', () => {
   it('begins with every part of what goes, and whether it ran', () => {

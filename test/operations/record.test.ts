@@ -20,7 +20,6 @@ const SERVING: Serving = {
   deployment: 1,
   site: 'default',
   model: 'm',
-  kvGeneration: 'kv-0',
   specDigest: 'sha256:1',
   engines: [],
   router: { url: 'http://10.0.0.9:30000' },

@@ -24,7 +24,7 @@ const replicas = (prefill: number, decode: number, gpus = 8): Overrides => ({
 });
 
 const plan = (spec: ClusterSpec, inventory: Inventory = anInventory(spec), deployment = 1): Plan =>
-  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(spec, deployment) });
+  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(deployment) });
 
 /** Plans `after` on the hosts as they are once `before` was deployed. */
 function change(before: ClusterSpec, after: ClusterSpec, adjust = (inventory: Inventory) => inventory): Plan {
@@ -420,7 +420,7 @@ describe('units of others', () => {
     const first = plan(before);
     const after = aSpec({ hosts: { list: hosts('a', 'b') }, ...replicas(1, 1) });
     const inventory = runningInventory(first, anInventory(before));
-    const serving = { deployment: 1, kvGeneration: first.kvGeneration, hosts: first.hosts };
+    const serving = { deployment: 1, hosts: first.hosts };
     expect(refusal(() => plan(after, inventory, 2)).evidence).toBe(
       'c: holds tandem-tiny-decode-1-1 of the cluster, but neither the spec nor the record says how to reach it',
     );
@@ -430,12 +430,16 @@ describe('units of others', () => {
   });
 });
 
+/** What a record has of the engines of a plan. */
+const enginesIn = ({ prefill, decode }: Plan, generation?: string) =>
+  [...prefill, ...decode].map(({ name, kvGeneration }) => ({ name, kvGeneration: generation ?? kvGeneration }));
+
 describe('a unit that was removed by hand', () => {
   const spec = aFleet(replicas(1, 2));
   const first = plan(spec);
-  const rows = [...first.prefill, ...first.decode].map(({ name }) => ({ name }));
+  const rows = enginesIn(first);
   const router = first.router.kind === 'managed' ? { name: first.router.name } : {};
-  const serving = { deployment: 1, kvGeneration: first.kvGeneration, hosts: first.hosts, engines: rows, router };
+  const serving = { deployment: 1, hosts: first.hosts, engines: rows, router };
   const without = (gone: string) =>
     planCluster({
       spec,
@@ -521,7 +525,7 @@ describe('the router', () => {
     const spec = aFleet({ router: { implementation: 'sglang-router' } });
     const first = plan(spec);
     const inventory = runningInventory(first, anInventory(spec));
-    const serving = { deployment: 1, kvGeneration: 'kv-000000000000', hosts: [] };
+    const serving = { deployment: 1, hosts: [], engines: enginesIn(first, 'kv-000000000000') };
     const error = refusal(() => planCluster({ spec, inventory, installation: 'ours', deployment: 2, serving }));
     expect(error.code).toBe('CHANGE_REFUSED');
     expect(error.message).toBe(
@@ -555,7 +559,7 @@ describe('the KV generation', () => {
     const inventory = editUnits((unit) => [{ ...unit, kvGeneration: 'kv-000000000000' }])(
       runningInventory(plan(keyless), anInventory(keyless)),
     );
-    const serving = { deployment: 1, kvGeneration: plan(keyless).kvGeneration, hosts: [] };
+    const serving = { deployment: 1, hosts: [], engines: enginesIn(plan(keyless)) };
     expect(isNoop(planCluster({ spec: keyless, inventory, installation: 'ours', deployment: 2, serving }))).toBe(true);
   });
 

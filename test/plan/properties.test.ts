@@ -56,7 +56,7 @@ const aWorld = fc
 
 const planOf = (spec: ClusterSpec, inventory: Inventory, deployment = 1): Plan | DeployError => {
   try {
-    return planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(spec, deployment) });
+    return planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(deployment) });
   } catch (error) {
     if (error instanceof DeployError) return error;
     throw error;
@@ -189,7 +189,7 @@ describe('any plan', () => {
         inventory: { hosts: running },
         installation: 'ours',
         deployment: 2,
-        ...servedBefore(spec, 2),
+        ...servedBefore(2),
       });
       expect(again.changes.filter(({ action }) => action !== 'keep')).toEqual([]);
       expect(isNoop(again)).toBe(true);
@@ -262,7 +262,7 @@ describe('any plan', () => {
         inventory: runningInventory(up, inventory),
         installation: 'ours',
         deployment: 3,
-        ...servedBefore(spec, 3),
+        ...servedBefore(3),
       });
       expect(rows(down)).toEqual(rows(first));
       expect(down.removals).toHaveLength(prefill + decode);
@@ -329,7 +329,7 @@ describe('a plan of 1,000 hosts', () => {
           inventory: runningInventory(plan, anInventory(spec)),
           installation: 'ours',
           deployment: 2,
-          ...servedBefore(spec, 2),
+          ...servedBefore(2),
         }),
       ),
     ).toBe(true);

@@ -35,7 +35,7 @@ const aFleet = (
   });
 
 const planOf = (spec: ReturnType<typeof aSpec>, inventory: Inventory = anInventory(spec), deployment = 1): Plan =>
-  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(spec, deployment) });
+  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(deployment) });
 
 const all = ({ rounds }: Plan): readonly LinkTest[] => rounds.flatMap(({ tests }) => tests);
 const hostPairs = (plan: Plan): string[] => [

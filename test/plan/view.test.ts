@@ -8,7 +8,7 @@ import { anInventory, runningInventory, servedBefore } from '../support/inventor
 import { specFile } from '../support/spec-files.ts';
 
 const planOf = (spec: ClusterSpec, inventory: Inventory = anInventory(spec), deployment = 1): Plan =>
-  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(spec, deployment) });
+  planCluster({ spec, inventory, installation: 'ours', deployment, ...servedBefore(deployment) });
 
 const scaled = (spec: ClusterSpec, prefill: number, decode: number): ClusterSpec => ({
   ...spec,

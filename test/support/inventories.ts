@@ -1,5 +1,3 @@
-import { kvGeneration } from '../../src/plan/digest.ts';
-import { modelPlan } from '../../src/plan/model.ts';
 import type { FoundUnit, HostInventory, Inventory, Lease, Plan, PlanInput } from '../../src/plan/types.ts';
 import type { ClusterSpec } from '../../src/spec/schema.ts';
 
@@ -37,11 +35,9 @@ export function anInventory(spec: ClusterSpec): Inventory {
   };
 }
 
-/** The record before a deployment of `spec`: all earlier ones ended well, and nothing moved to other hosts. */
-export const servedBefore = (spec: ClusterSpec, deployment: number): Pick<PlanInput, 'serving'> =>
-  deployment === 1
-    ? {}
-    : { serving: { deployment: deployment - 1, kvGeneration: kvGeneration(spec, modelPlan(spec)), hosts: [] } };
+/** The record before a deployment: all earlier ones ended well, and nothing moved to other hosts. */
+export const servedBefore = (deployment: number): Pick<PlanInput, 'serving'> =>
+  deployment === 1 ? {} : { serving: { deployment: deployment - 1, hosts: [] } };
 
 /** The same hosts with everything of a plan running, leased and staged, and nothing else of the cluster there. */
 export function runningInventory(plan: Plan, inventory: Inventory): Inventory {

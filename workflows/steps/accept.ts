@@ -60,7 +60,6 @@ export function confirm(context: DeployContext, on: readonly string[]): Work {
         router,
         ...routerRef(plan, ref),
         engines,
-        kvGeneration: plan.kvGeneration,
       });
     },
   };

@@ -93,10 +93,10 @@ export function servingOf(plan: Plan, specDigest: string): Serving {
     deployment: plan.deployment,
     site: plan.site,
     model: plan.model.id,
-    kvGeneration: plan.kvGeneration,
     specDigest,
-    engines: enginesOf(plan).map(({ name, role, ranks, url, digest, runtime }) => ({
+    engines: enginesOf(plan).map(({ name, kvGeneration, role, ranks, url, digest, runtime }) => ({
       name,
+      kvGeneration,
       role,
       hosts: ranks.map(({ host }) => host),
       url,

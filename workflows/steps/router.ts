@@ -36,7 +36,7 @@ const ROUTER_STOP_S = 30;
 export function wireEngines(context: DeployContext, on: readonly string[]): Work {
   const { plan, input, operation, ref, ledger } = context;
   const { listed, lost } = ledger();
-  const { router, kvGeneration } = plan;
+  const { router } = plan;
   const routerStays = router.kind === 'external' || router.action === 'keep';
   /** One in whose place nothing is started again: it does less harm running than listed and gone. */
   const outlives = ({ ranks }: EnginePlan) =>
@@ -55,7 +55,7 @@ export function wireEngines(context: DeployContext, on: readonly string[]): Work
           ...at,
           engine,
           ref: ref(engine.host),
-          kvGeneration,
+          kvGeneration: engine.kvGeneration,
         });
       });
       if (lost.length === 0) return;
@@ -72,7 +72,7 @@ export function wireEngines(context: DeployContext, on: readonly string[]): Work
             ...at,
             engine,
             ref: ref(engine.host),
-            kvGeneration: before.pairingKey ?? kvGeneration,
+            kvGeneration: before.pairingKey ?? engine.kvGeneration,
           });
         } else {
           const { drainTimeoutSeconds } = input.spec.upgrade;
@@ -180,19 +180,22 @@ export function stopOldRouter(context: DeployContext, on: readonly string[]): Wo
   const { serving } = input;
   const units = runningParts(context, on);
   const stop = stopUnits(context, units);
-  const before = enginesOf(plan).filter(({ url }) => serving?.engines.some((engine) => engine.url === url));
+  const before = enginesOf(plan).flatMap((engine) => {
+    const served = serving?.engines.find(({ url }) => url === engine.url);
+    return served ? [{ engine, kvGeneration: served.kvGeneration }] : [];
+  });
   return {
     ...stop,
     undo: async () => {
       await stop.undo();
       if (!serving || units.length === 0) return; // One that had ended had no list any more.
-      await operation.each(before, async (engine, act) => {
+      await operation.each(before, async ({ engine, kvGeneration }, act) => {
         await act({ summary: `register ${engine.name} again` }).rewireEngine({
           router: { ...plan.router, url: serving.router.url },
           ...routerRef(plan, ref),
           engine,
           ref: ref(engine.host),
-          kvGeneration: serving.kvGeneration,
+          kvGeneration,
         });
       });
     },
