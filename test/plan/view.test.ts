@@ -40,6 +40,11 @@ describe('a plan as people read it', () => {
     expectGolden('plan-qwen-change.txt', renderPlan(planOf(after, ended, 2)));
   });
 
+  it('of fewer engines says that what stays is proven before anything goes', () => {
+    const inventory = runningInventory(planOf(scaled(qwen, 2, 4)), anInventory(qwen));
+    expectGolden('plan-qwen-fewer.txt', renderPlan(planOf(scaled(qwen, 2, 3), inventory, 2)));
+  });
+
   it('of nothing to do says so', () => {
     const demo = specFile('demo.yaml');
     const first = planOf(demo);

@@ -69,7 +69,10 @@ const STAGES: Readonly<Record<Stage['name'], string>> = {
 function order(plan: Plan): string[] {
   let number = 0;
   return plan.stages.flatMap(({ name, moves }) => {
-    const told = moves.flatMap(({ name: move, on }) => (on.length > 0 ? SAID[move](plan, on) : []));
+    // Acceptance asks the router also where nothing starts.
+    const told = moves.flatMap(({ name: move, on }) =>
+      on.length > 0 || move === 'accept' ? SAID[move](plan, on) : [],
+    );
     const numbered = told.map((line) => `${String((number += 1)).padStart(2)}. ${line}`);
     return told.length > 0 ? [STAGES[name], ...numbered] : [];
   });
@@ -115,7 +118,11 @@ const SAID: Readonly<Record<MoveName, (plan: Plan, on: Move['on']) => readonly s
   'start-router': (_, on) => [`start ${some(on)}`],
   'wire-router': (plan, on) =>
     starting(plan, on).length > 0 ? [`register what starts at the router under ${plan.kvGeneration}`] : [],
-  accept: ({ pairs }) => [`prove ${pairs.length} prefill-decode pairs, then requests through the router`],
+  accept: ({ pairs }) => [
+    pairs.length > 0
+      ? `prove ${pairs.length} prefill-decode pairs, then requests through the router`
+      : 'send requests through the router: they have to be answered',
+  ],
   'retire-unwire': (_, on) => [`take ${some(on)} out of routing`],
   'retire-stop': (_, on) => [`stop ${some(on)}`],
   confirm: (_, on) => [`compare ${some(on)} and the router’s list with this plan`],
