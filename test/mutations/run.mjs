@@ -33,6 +33,7 @@ const test = ({ test: file, name, cases }) =>
   spawnSync('sh', ['scripts/test.sh', file, ...(name ? ['-t', name] : [])], {
     cwd: copy,
     encoding: 'utf8',
+    maxBuffer: 256 * 1024 ** 2, // A failure may quote megabytes.
     env: { ...process.env, TANDEM_PATIENCE: PATIENCE, ...(cases ? { TANDEM_CASES: cases } : {}) },
   });
 /** Tests that pass while nothing is broken, by what chooses them. */
