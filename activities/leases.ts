@@ -1,10 +1,9 @@
 import type { LeaseRow } from '../src/operations/questions.ts';
 import { LABELS, type BreakNote, type Drivers, type Host } from '../src/drivers/types.ts';
-import type { HeldLease } from '../src/plan/types.ts';
+import type { HeldLease, HostRef } from '../src/plan/types.ts';
 import { DeployError } from '../src/errors.ts';
 import { gpusOf } from '../src/facts/inventory.ts';
 import { byText } from '../src/plan/order.ts';
-import type { HostRef } from '../src/plan/types.ts';
 import { signal } from './context.ts';
 import { askHost } from './rocm.ts';
 import { raw } from '../src/text/raw.ts';

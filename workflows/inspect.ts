@@ -1,14 +1,12 @@
-import type { Health, LogsQuestion, PlanQuestion } from '../src/operations/questions.ts';
+import type { Health, HostLogs, LogsQuestion, PlanQuestion } from '../src/operations/questions.ts';
 import { isCancellation } from '@temporalio/workflow';
-import type { HostLogs } from '../src/operations/questions.ts';
-import type { Serving } from '../src/plan/types.ts';
+import type { Plan, Serving } from '../src/plan/types.ts';
 import type { Finding } from '../src/checks/check.ts';
 import { demandsOf } from '../src/checks/demand.ts';
 import type { FoundCluster } from '../src/plan/adopt.ts';
 import { hostRef, knownRefs } from '../src/plan/host-ref.ts';
 import { modelPlan } from '../src/plan/model.ts';
 import { byText } from '../src/plan/order.ts';
-import type { Plan } from '../src/plan/types.ts';
 import type { ClusterSpec, HostSpec } from '../src/spec/schema.ts';
 import { secretRefs } from '../src/spec/secret-refs.ts';
 import { eachAt } from './batch.ts';

@@ -1,6 +1,5 @@
-import type { LeaseList } from '../src/operations/questions.ts';
+import type { LeaseList, LeaseRow } from '../src/operations/questions.ts';
 import type { Failed } from '../src/operations/outcomes.ts';
-import type { LeaseRow } from '../src/operations/questions.ts';
 import type { BreakRequest } from '../src/operations/requests.ts';
 import type { HeldLease } from '../src/plan/types.ts';
 import { hostRef } from '../src/plan/host-ref.ts';

@@ -1,9 +1,8 @@
 import { isCancellation } from '@temporalio/workflow';
 import { byText } from '../src/plan/order.ts';
-import type { HostInventory, HostRef, Inventory, ModelPlan } from '../src/plan/types.ts';
+import type { HostInventory, HostRef, Inventory, ModelPlan, Serving } from '../src/plan/types.ts';
 import type { ClusterSpec } from '../src/spec/schema.ts';
 import type { Each } from './batch.ts';
-import type { Serving } from '../src/plan/types.ts';
 import type { Act } from './proxies.ts';
 
 /** One host to look at; `gpus` is what the spec says it has. */

@@ -1,4 +1,5 @@
 import { enginePorts } from '../plan/ports.ts';
+import { enginesOf } from '../plan/units.ts';
 import type { EnginePlan, Lease, Plan, RankPlan, Role } from '../plan/types.ts';
 import type { ClusterSpec, HostSpec } from '../spec/schema.ts';
 
@@ -44,7 +45,7 @@ export interface DemandOptions {
 
 /** What `plan` wants of each host that it puts an engine or the router on, sorted as the plan's hosts are. */
 export function demandsOf(spec: ClusterSpec, plan: Plan, options: DemandOptions = {}): readonly HostDemand[] {
-  const engines = [...plan.prefill, ...plan.decode];
+  const engines = enginesOf(plan);
   return plan.hosts.flatMap(({ name }) => {
     const entry = spec.hosts.list.find((host) => host.name === name);
     const ranks = engines.flatMap((engine) =>

@@ -1,5 +1,6 @@
 import type { HostPicture } from '../facts/host-picture.ts';
-import type { EnginePlan, Inventory, Lease, Plan, Serving } from '../plan/types.ts';
+import type { EnginePlan, FoundUnit, Inventory, Lease, Plan, Serving } from '../plan/types.ts';
+import { enginesOf, goingNames } from '../plan/units.ts';
 import type { Measured } from './outcomes.ts';
 
 /** What an operation found and has done, as plain JSON: what to undo comes from it and the plan alone. */
@@ -39,13 +40,8 @@ export interface Listed {
 }
 
 /** What one host holds of a unit. */
-export interface LeavingPart {
-  readonly name: string;
-  readonly runtime: 'docker' | 'process';
-  readonly rank: number;
-  readonly deployment: number;
+export interface LeavingPart extends Pick<FoundUnit, 'name' | 'runtime' | 'rank' | 'deployment' | 'running'> {
   readonly host: string;
-  readonly running: boolean;
 }
 
 /** The ledger of an operation that has done nothing yet. */
@@ -55,14 +51,9 @@ export function begun(
   listed: readonly Listed[],
   serving: Pick<Serving, 'engines'> | null,
 ): Ledger {
-  const engines = [...plan.prefill, ...plan.decode];
-  const going = new Set([
-    ...[...plan.removals].map(({ name }) => name),
-    ...engines.flatMap(({ replaces }) => replaces),
-    ...(plan.router.kind === 'managed' ? plan.router.replaces : []),
-  ]);
+  const going = new Set(goingNames(plan));
   const found = new Set(hosts.flatMap((host) => host.found.map(({ name }) => name)));
-  const planned = new Set(engines.map(({ url }) => url));
+  const planned = new Set(enginesOf(plan).map(({ url }) => url));
   return {
     listed,
     leaving: hosts.flatMap(({ host, found: units }) =>
@@ -81,14 +72,20 @@ export function begun(
   };
 }
 
+/** What moves and undos note. */
+export type Note = Partial<Pick<Ledger, 'images' | 'pictures' | 'measured' | keyof Remains>>;
+
 /** A ledger with what a move has done: lists and records grow by it. */
-export function noted<L extends Remains>(ledger: L, change: Partial<Ledger>): L {
-  const entries = Object.entries(change).map(([key, value]) => {
-    const before: unknown = ledger[key as keyof L];
-    if (Array.isArray(before)) return [key, [...new Set([...before, ...(value as readonly unknown[])])]];
-    return [key, key === 'measured' ? value : { ...(before as object), ...(value as object) }];
-  });
-  return { ...ledger, ...(Object.fromEntries(entries) as Partial<L>) };
+export function noted<L extends Remains & Partial<Ledger>>(ledger: L, note: Note): L {
+  const { held = [], routed = [], images, pictures, measured } = note;
+  return {
+    ...ledger,
+    held: [...new Set([...ledger.held, ...held])],
+    routed: [...new Set([...ledger.routed, ...routed])],
+    ...(images && { images: { ...ledger.images, ...images } }),
+    ...(pictures && { pictures: { ...ledger.pictures, ...pictures } }),
+    ...(measured && { measured }),
+  };
 }
 
 /** Whether a router lists an engine under its key. */

@@ -2,8 +2,6 @@ import type { HeldLease, Serving } from '../plan/types.ts';
 import type { ClusterSpec } from '../spec/schema.ts';
 import type { Operation } from './outcomes.ts';
 
-/** What people and Schedules ask of a cluster. */
-
 /** What a person or a Schedule asks of a cluster. */
 export interface OperationRequest {
   readonly operation: Operation;

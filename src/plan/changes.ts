@@ -2,6 +2,7 @@ import type { ClusterSpec } from '../spec/schema.ts';
 import { usedInPlace } from './model.ts';
 import { byText } from './order.ts';
 import { imagesOf } from './supplies.ts';
+import { enginesOf } from './units.ts';
 import type { Change, EnginePlan, Inventory, Plan } from './types.ts';
 
 /** What differs from what is there, by kind: when it is done the stages say. `missing` as of `missingUnits`. */
@@ -12,7 +13,7 @@ export function changesOf(
   plan: Omit<Plan, 'stages' | 'changes' | 'warnings'>,
   missing: readonly string[],
 ): readonly Change[] {
-  const engines = [...plan.prefill, ...plan.decode];
+  const engines = enginesOf(plan);
   return [
     ...leaseChanges(inventory, installation, plan),
     ...imageChanges(plan, engines),

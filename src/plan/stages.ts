@@ -1,5 +1,6 @@
 import { byText } from './order.ts';
 import type { EnginePlan, Move, MoveName, Plan, Stage } from './types.ts';
+import { enginesOf, goingNames, replacedRouters } from './units.ts';
 
 /**
  * What a deploy does, and when. What serves is untouched until `prepare` has ended well; what `tidy` does cannot be undone.
@@ -7,10 +8,9 @@ import type { EnginePlan, Move, MoveName, Plan, Stage } from './types.ts';
  */
 export function stagesOf(plan: Omit<Plan, 'stages' | 'changes' | 'warnings'>): readonly Stage[] {
   const { prefill, decode, router } = plan;
-  const engines = [...prefill, ...decode];
+  const engines = enginesOf(plan);
   const own = router.kind === 'managed' ? [router] : [];
   const routers = own.filter(({ action }) => action !== 'keep');
-  const replaced = own.flatMap(({ replaces }) => replaces);
   const inTheWay = names(plan.removals.filter(({ first }) => first));
   const needless = names(plan.removals.filter(({ first }) => !first));
   const starting = engines.filter(({ action }) => action !== 'keep').flatMap(hostsOf);
@@ -38,7 +38,7 @@ export function stagesOf(plan: Omit<Plan, 'stages' | 'changes' | 'warnings'>): r
         ...where(inTheWay, 'make-room-unwire', 'make-room-stop'),
         move('start-prefill', names(unproven(prefill))),
         move('start-decode', names(unproven(decode))),
-        ...where(replaced, 'stop-old-router'),
+        ...where(replacedRouters(router), 'stop-old-router'),
         ...where(names(routers), 'start-router'),
         move('wire-router', names(engines)),
         move('accept', names(unproven(engines))),
@@ -48,10 +48,7 @@ export function stagesOf(plan: Omit<Plan, 'stages' | 'changes' | 'warnings'>): r
     },
     {
       name: 'tidy',
-      moves: [
-        move('remove-old', [...names(plan.removals), ...engines.flatMap(({ replaces }) => replaces), ...replaced]),
-        move('release-gpus', hosts(plan.releases)),
-      ],
+      moves: [move('remove-old', goingNames(plan)), move('release-gpus', hosts(plan.releases))],
     },
   ];
 }

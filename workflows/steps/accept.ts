@@ -1,5 +1,6 @@
 import type { Work } from '../operation.ts';
-import { enginesOf, leavingUnits, minutesOf, routerRef, type DeployContext } from './context.ts';
+import { enginesOf } from '../../src/plan/units.ts';
+import { leavingUnits, minutesOf, routerRef, type DeployContext } from './context.ts';
 
 /** Every new pair answers by itself; then every new engine through the router, measured. */
 export function accept({ plan, input, operation, ref, note }: DeployContext, on: readonly string[]): Work {

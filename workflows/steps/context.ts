@@ -1,20 +1,28 @@
 import { ApplicationFailure } from '@temporalio/workflow';
-import { isListed, noted, type Ledger, type Listed, type Remains } from '../../src/operations/ledger.ts';
-import type { EnginePlan, HostRef, ManagedRouterPlan, Plan } from '../../src/plan/types.ts';
+import {
+  isListed,
+  noted,
+  type LeavingPart,
+  type Ledger,
+  type Listed,
+  type Note,
+  type Remains,
+} from '../../src/operations/ledger.ts';
+import type { HostRef, ManagedRouterPlan, Plan, Serving } from '../../src/plan/types.ts';
+import { enginesOf } from '../../src/plan/units.ts';
 import type { OperationInput } from '../messages.ts';
-import type { Serving } from '../../src/plan/types.ts';
 import type { Operation } from '../operation.ts';
 import type { Act } from '../proxies.ts';
 
 /** The ledger of an operation, which its moves read when they run and add to. */
 export interface Book<L extends Remains = Ledger> {
   readonly ledger: () => L;
-  readonly note: (change: Partial<Ledger>) => void;
+  readonly note: (note: Note) => void;
 }
 
 export function bookOf<L extends Remains>(first: L): Book<L> {
   let ledger = first;
-  return { ledger: () => ledger, note: (change) => void (ledger = noted(ledger, change)) };
+  return { ledger: () => ledger, note: (note) => void (ledger = noted(ledger, note)) };
 }
 
 /** Leaves an engine that is still routed where it runs. */
@@ -27,8 +35,6 @@ export interface DeployContext extends Book {
   readonly operation: Operation;
   readonly ref: (host: string) => HostRef;
 }
-
-export const enginesOf = (plan: Plan): readonly EnginePlan[] => [...plan.prefill, ...plan.decode];
 
 export const startingRanks = (plan: Plan) =>
   enginesOf(plan)
@@ -52,12 +58,7 @@ export function refsOf(plan: Plan): (host: string) => HostRef {
 export const routerRef = ({ router }: Plan, ref: (host: string) => HostRef): { readonly routerRef?: HostRef } =>
   router.kind === 'managed' ? { routerRef: ref(router.host) } : {};
 
-interface Unit {
-  readonly name: string;
-  readonly runtime: 'docker' | 'process';
-  readonly rank: number;
-  readonly deployment: number;
-}
+type Unit = Pick<LeavingPart, 'name' | 'runtime' | 'rank' | 'deployment'>;
 
 export const unitAt = ({ cluster, installation }: OperationInput, { name, runtime, rank, deployment }: Unit) => ({
   name,

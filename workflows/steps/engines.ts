@@ -2,7 +2,8 @@ import type { Remains } from '../../src/operations/ledger.ts';
 import { secretRefs } from '../../src/spec/secret-refs.ts';
 import type { Work } from '../operation.ts';
 import type { Act } from '../proxies.ts';
-import { enginesOf, leavingUnits, minutesOf, startingRanks, unitAt, type Book, type DeployContext } from './context.ts';
+import { enginesOf } from '../../src/plan/units.ts';
+import { leavingUnits, minutesOf, startingRanks, unitAt, type Book, type DeployContext } from './context.ts';
 
 /** Starts engines and waits until they are ready; of those that run already, but were never accepted, only the latter. */
 export function startEngines(context: DeployContext, on: readonly string[]): Work {

@@ -14,7 +14,8 @@ import type { OperationInput } from '../messages.ts';
 import { runtimesOn } from '../observe.ts';
 import type { Operation } from '../operation.ts';
 import type { Act } from '../proxies.ts';
-import { enginesOf, routerRef, type DeployContext } from './context.ts';
+import { enginesOf } from '../../src/plan/units.ts';
+import { routerRef, type DeployContext } from './context.ts';
 
 /** Notes what of this cluster is on every host of the plan, before anything is done there. */
 export async function pictures(context: DeployContext): Promise<void> {

@@ -3,7 +3,8 @@ import { isListed } from '../../src/operations/ledger.ts';
 import type { EnginePlan, ManagedRouterPlan } from '../../src/plan/types.ts';
 import type { Operation, Work } from '../operation.ts';
 import type { Act } from '../proxies.ts';
-import { enginesOf, leaveRouted, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
+import { enginesOf } from '../../src/plan/units.ts';
+import { leaveRouted, leavingUnits, minutesOf, routerRef, unitAt, type DeployContext } from './context.ts';
 import { stopUnits, undoUnit } from './engines.ts';
 
 export function startRouter(context: DeployContext): Work {

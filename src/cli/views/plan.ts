@@ -1,5 +1,7 @@
 import { isNoop } from '../../plan/noop.ts';
 import type { Change, EnginePlan, Move, MoveName, Plan, Stage } from '../../plan/types.ts';
+import { enginesOf } from '../../plan/units.ts';
+import { someText } from '../../text/some.ts';
 import { table } from './table.ts';
 
 /** A plan as people read it: what changes and why, where everything will be, in which order it is done, what to know before. */
@@ -7,7 +9,7 @@ export function renderPlan(plan: Plan): string {
   return [
     heading(plan),
     section('Changes', lines(plan.changes.map(changeRow))),
-    section('Where', lines([...plan.prefill, ...plan.decode].flatMap(engineRows).concat(routerRows(plan)))),
+    section('Where', lines(enginesOf(plan).flatMap(engineRows).concat(routerRows(plan)))),
     section('In this order', isNoop(plan) ? ['nothing to do'] : order(plan)),
     section('Know before', plan.warnings),
   ]
@@ -69,36 +71,39 @@ const STAGES: Readonly<Record<Stage['name'], string>> = {
 function order(plan: Plan): string[] {
   let number = 0;
   return plan.stages.flatMap(({ name, moves }) => {
-    // Acceptance asks the router also where nothing starts.
-    const told = moves.flatMap(({ name: move, on }) =>
-      on.length > 0 || move === 'accept' ? SAID[move](plan, on) : [],
-    );
+    const told = moves.flatMap(({ name: move, on }) => SAID[move](plan, on));
     const numbered = told.map((line) => `${String((number += 1)).padStart(2)}. ${line}`);
     return told.length > 0 ? [STAGES[name], ...numbered] : [];
   });
 }
 
+type Said = (plan: Plan, on: Move['on']) => readonly string[];
+
+/** Said where it is about something. */
+const about =
+  (say: (names: string) => string): Said =>
+  (_, on) =>
+    on.length > 0 ? [say(some(on))] : [];
+
 const starting = (plan: Plan, on: Move['on']): string[] =>
-  [...plan.prefill, ...plan.decode]
+  enginesOf(plan)
     .filter(({ name, action }) => action !== 'keep' && on.includes(name))
     .map(({ name }) => name);
 
-const startLine = (plan: Plan, on: Move['on']): string[] => {
-  const names = starting(plan, on);
-  return names.length > 0 ? [`start ${some(names)}`] : [];
-};
+const start = about((names) => `start ${names}`);
+const startEngines: Said = (plan, on) => start(plan, starting(plan, on));
 
-/** What each move of a plan does, in a line. */
-const SAID: Readonly<Record<MoveName, (plan: Plan, on: Move['on']) => readonly string[]>> = {
-  'lease-gpus': ({ changes }, on) => {
-    const missing = changes.filter(
-      ({ kind, action, name }) => kind === 'lease' && action === 'create' && on.includes(name),
-    );
-    return missing.length > 0 ? [`lease GPUs on ${some(missing.map(({ name }) => name))}`] : [];
+/** What each move of a plan does, in a line; none where there is nothing to do. */
+const SAID: Readonly<Record<MoveName, Said>> = {
+  'lease-gpus': (plan, on) => {
+    const missing = plan.changes.filter(({ kind, action }) => kind === 'lease' && action === 'create');
+    const hosts = missing.map(({ name }) => name).filter((name) => on.includes(name));
+    return about((names) => `lease GPUs on ${names}`)(plan, hosts);
   },
-  'check-rocm': (_, on) => [`check GPUs, drivers, RDMA and ports of ${some(on)}`],
+  'check-rocm': about((names) => `check GPUs, drivers, RDMA and ports of ${names}`),
   'check-rdma': ({ rounds }) => {
     const tests = rounds.flatMap((round) => round.tests);
+    if (tests.length === 0) return [];
     const slowest = Math.min(...tests.map(({ minGbps }) => minGbps));
     return [`measure ${tests.length} RDMA links in ${rounds.length} rounds, at least ${slowest} Gb/s each`];
   },
@@ -106,34 +111,34 @@ const SAID: Readonly<Record<MoveName, (plan: Plan, on: Move['on']) => readonly s
     images
       .filter(({ reference }) => on.includes(reference))
       .map(({ reference, hosts }) => `fetch ${reference} on ${some(hosts)} where it is missing`),
-  'stage-weights': ({ model, staging }, on) => {
-    const copies = staging.filter(({ host, copy }) => copy && on.includes(host));
-    return copies.length > 0 ? [`stage ${model.id} to ${model.path} on ${some(copies.map(({ host }) => host))}`] : [];
+  'stage-weights': (plan, on) => {
+    const hosts = plan.staging.flatMap(({ host, copy }) => (copy && on.includes(host) ? [host] : []));
+    return about((names) => `stage ${plan.model.id} to ${plan.model.path} on ${names}`)(plan, hosts);
   },
-  'make-room-unwire': (_, on) => [`take ${some(on)} out of routing: what starts needs its GPUs or ports`],
-  'make-room-stop': (_, on) => [`stop ${some(on)}`],
-  'start-prefill': startLine,
-  'start-decode': startLine,
-  'stop-old-router': (_, on) => [`stop ${some(on)}: serving is interrupted`],
-  'start-router': (_, on) => [`start ${some(on)}`],
+  'make-room-unwire': about((names) => `take ${names} out of routing: what starts needs its GPUs or ports`),
+  'make-room-stop': about((names) => `stop ${names}`),
+  'start-prefill': startEngines,
+  'start-decode': startEngines,
+  'stop-old-router': about((names) => `stop ${names}: serving is interrupted`),
+  'start-router': start,
   'wire-router': (plan, on) =>
     starting(plan, on).length > 0 ? [`register what starts at the router under ${plan.kvGeneration}`] : [],
+  // The router is asked also where nothing starts.
   accept: ({ pairs }) => [
     pairs.length > 0
       ? `prove ${pairs.length} prefill-decode pairs, then requests through the router`
       : 'send requests through the router: they have to be answered',
   ],
-  'retire-unwire': (_, on) => [`take ${some(on)} out of routing`],
-  'retire-stop': (_, on) => [`stop ${some(on)}`],
-  confirm: (_, on) => [`compare ${some(on)} and the router’s list with this plan`],
-  'remove-old': (_, on) => [`remove ${some(on)}`],
-  'release-gpus': (_, on) => [`release GPUs on ${some(on)}`],
+  'retire-unwire': about((names) => `take ${names} out of routing`),
+  'retire-stop': about((names) => `stop ${names}`),
+  confirm: about((names) => `compare ${names} and the router’s list with this plan`),
+  'remove-old': about((names) => `remove ${names}`),
+  'release-gpus': about((names) => `release GPUs on ${names}`),
 };
 
+/** "and 1 more" would take the place of the one. */
 const some = (names: readonly string[]): string =>
-  names.length <= NAMED_MAX
-    ? names.join(', ')
-    : `${names.slice(0, NAMED_MAX - 1).join(', ')} and ${names.length - NAMED_MAX + 1} more`;
+  someText(names, names.length > NAMED_MAX ? NAMED_MAX - 1 : NAMED_MAX);
 
 /** GPU runs have no gaps. */
 const range = (indices: readonly number[]): string =>
